@@ -1,0 +1,1 @@
+"""Tracing, the operator set, the pipeline, bundles and the command line."""

@@ -1,0 +1,1 @@
+"""The command line: the one place where emitting and running meet."""

@@ -1,0 +1,1 @@
+"""The fused operators, one file each: body, reference, hard inputs, cost."""

@@ -1,0 +1,1 @@
+"""The model families, one plain-torch file each, and their registry."""

@@ -1,0 +1,1 @@
+"""Passes that bring the many shapes of one idea to one form."""

@@ -1,0 +1,1 @@
+"""Passes that replace patterns by semantic operators."""

@@ -1,0 +1,1 @@
+"""What runs on the device, and what runs, compares and times it."""

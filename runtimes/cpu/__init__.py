@@ -1,0 +1,1 @@
+"""The C++ kernel library for ONNX Runtime's CPU provider."""

@@ -1,0 +1,1 @@
+"""What people use around the compiler."""
