@@ -1,0 +1,115 @@
+"""The families, in one explicit list, and the functions that build them by name.
+
+Entry points of the group `attnc.models` add third parties' families: each names a module with
+the same three things as ours, `CONFIGS`, `create(name, num_classes, **options)` and optionally `INIT_GAINS`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from os import PathLike
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from .config import ModelConfig
+from .errors import ModelOptionError, UnknownModelError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+ENTRY_POINT_GROUP = "attnc.models"
+
+
+@dataclass(frozen=True)
+class Family:
+    """One file of this package and the variants in it (here, so that listing needs no torch)."""
+
+    module: str
+    variants: tuple[str, ...]
+
+
+FAMILIES = (Family("shvit", ("shvit_s1", "shvit_s2", "shvit_s3", "shvit_s4")),)
+
+
+@cache
+def _third_party() -> dict[str, ModuleType]:
+    modules = [point.load() for point in entry_points(group=ENTRY_POINT_GROUP)]
+    return {name: module for module in modules for name in module.CONFIGS}
+
+
+def list_models() -> list[str]:
+    """All names that `build_model` takes, ours first."""
+    ours = [name for family in FAMILIES for name in family.variants]
+    return ours + sorted(set(_third_party()) - set(ours))
+
+
+def _module(name: str) -> ModuleType:
+    for family in FAMILIES:
+        if name in family.variants:
+            return import_module(f".{family.module}", __package__)
+    if name in _third_party():
+        return _third_party()[name]
+    near = difflib.get_close_matches(name, list_models(), n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise UnknownModelError(
+        f"unknown model {name!r}", remedy=f"{hint}known: {', '.join(list_models())}"
+    )
+
+
+def model_config(name: str) -> ModelConfig:
+    """Input size, normalisation and class count of a variant; UnknownModelError otherwise."""
+    config: ModelConfig = _module(name).CONFIGS[name]
+    return config
+
+
+def check_image_size(name: str, image_size: tuple[int, int]) -> None:
+    """Raise ModelOptionError if the model cannot take pictures of (height, width) pixels."""
+    smallest = model_config(name).minimum_size
+    if min(image_size) < smallest:
+        height, width = image_size
+        raise ModelOptionError(
+            f"{name} cannot take images of {height}x{width} pixels",
+            where=name,
+            remedy=f"height and width of at least {smallest}",
+        )
+
+
+def build_model(
+    name: str,
+    *,
+    num_classes: int | None = None,
+    checkpoint: str | PathLike[str] | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> nn.Module:
+    """A model in eval mode, float32, on the CPU.
+
+    Weights come from `checkpoint` (`.pth`, `.pt`, `.safetensors`), or else from `seed`: the same on
+    every machine, and torch's own random state stays as it was. `num_classes` is that of the
+    published variant where None; `options` go to the family's `create`. Raises UnknownModelError,
+    ModelOptionError, CheckpointError.
+    """
+    import torch
+
+    from .checkpoints import load_checkpoint
+    from .seeded import seeded_state_dict
+
+    module = _module(name)
+    classes = model_config(name).num_classes if num_classes is None else num_classes
+    if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
+        raise ModelOptionError(f"num_classes must be a positive integer, not {classes!r}")
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ModelOptionError(f"the seed must be a non-negative integer, not {seed!r}")
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        model: nn.Module = module.create(name, num_classes=classes, **options)
+    model = model.float().eval()
+    if checkpoint is not None:
+        load_checkpoint(model, checkpoint, name=name)
+    else:
+        gains = getattr(module, "INIT_GAINS", ())
+        model.load_state_dict(seeded_state_dict(model.state_dict(), seed, gains))
+    return model.requires_grad_(False)
