@@ -1,7 +1,7 @@
 """The families, in one explicit list, and the functions that build them by name.
 
 Entry points of the group `attnc.models` add third parties' families: each names a module with
-the same three things as ours, `CONFIGS`, `create(name, num_classes, **options)` and optionally `INIT_GAINS`.
+what ours have: `CONFIGS`, `create(name, num_classes, **options)` and, optionally, `INIT_GAINS`.
 """
 
 from __future__ import annotations

@@ -44,6 +44,6 @@ def seeded_tensor(key: str, like: Tensor, seed: int, gain: float = 1.0) -> Tenso
 def seeded_state_dict(
     state: Mapping[str, Tensor], seed: int, gains: Gains = ()
 ) -> dict[str, Tensor]:
-    """Values for a whole state dict; `gains`: (regular expression, factor), the first match counts."""
+    """Values for a whole state dict; of `gains` (expression, factor) the first match counts."""
     gains = tuple(gains)
     return {k: seeded_tensor(k, v, seed, _gain(k, gains)) for k, v in state.items()}
