@@ -1,0 +1,118 @@
+"""StemConvNhwc, ConvNhwc, ConvAddNhwc: dense convolutions that write channels-last maps.
+
+Weights in panels over K = (kh, kw, c). The stem reads the network's NCHW input, which is the one
+place where the layout changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attnc.compiler.ops import text
+from attnc.compiler.ops.base import Array, Attributes, Cost, Operator, Shape
+from attnc.compiler.ops.convolution import CLAMP, WINDOW, WINDOW_TEXT, conv_cost, spatial
+from attnc.compiler.ops.fused_conv import FUSED_CONV, FUSED_CONV_ADD
+from attnc.compiler.ops.lowered import Form, Lowering, pick
+from attnc.compiler.ops.packing import pack_conv, pack_vector, unpack_conv
+
+_KEPT = (*WINDOW, *CLAMP)
+_ATTRIBUTES = {"out_channels": "int", **WINDOW, **CLAMP}
+
+
+def pack(weights: tuple[Array, ...], attributes: Attributes) -> Form:
+    """(w [N,C,kh,kw], b [N]) to panels and a padded bias."""
+    w, b = weights
+    return (pack_conv(w), pack_vector(b)), {"out_channels": w.shape[0], **pick(attributes, *_KEPT)}
+
+
+def unpack(packed: tuple[Array, ...], attributes: Attributes) -> Form:
+    """Panels and padded bias back to (w, b)."""
+    n, kernel = attributes["out_channels"], attributes["kernel_shape"]
+    weights = (unpack_conv(packed[0], n, tuple(kernel)), packed[1][:n])
+    return weights, {"group": 1, **pick(attributes, *_KEPT)}
+
+
+def is_dense(shapes: Sequence[Shape], attributes: Attributes) -> bool:
+    """Whether the convolution has one group."""
+    return bool(attributes["group"] == 1)
+
+
+def nhwc_shape(shapes: Sequence[Shape], attributes: Attributes) -> Shape:
+    """[B,H,W,C] to [B,OH,OW,N]."""
+    batch, height, width, _ = shapes[0]
+    return (batch, *spatial(height, width, attributes), attributes["out_channels"])
+
+
+def stem_shape(shapes: Sequence[Shape], attributes: Attributes) -> Shape:
+    """[B,C,H,W] to [B,OH,OW,N]."""
+    batch, channels, height, width = shapes[0]
+    return nhwc_shape([(batch, height, width, channels)], attributes)
+
+
+def nhwc_cost(shapes: Sequence[Shape], attributes: Attributes) -> Cost:
+    """Depth K of the panels times the output."""
+    return conv_cost(nhwc_shape(shapes, attributes), shapes[1][1], shapes)
+
+
+def stem_cost(shapes: Sequence[Shape], attributes: Attributes) -> Cost:
+    """Depth K of the panels times the output."""
+    return conv_cost(stem_shape(shapes, attributes), shapes[1][1], shapes)
+
+
+_UNPACK = (
+    text.attribute_int("n", "out_channels")
+    + text.unpack_conv("weight", "w", "n")
+    + text.first("bias", "b", "n", 0)
+)
+_CONV = f"  c = Conv <{WINDOW_TEXT}> (map, weight, bias)\n"
+_STORE = text.clamp("clamped", "s") + text.to_nhwc("y", "clamped")
+
+STEM_LOWERING = Lowering(FUSED_CONV, pack, unpack, accepts=is_dense, nchw_input=True)
+CONV_LOWERING = Lowering(FUSED_CONV, pack, unpack, accepts=is_dense)
+CONV_ADD_LOWERING = Lowering(FUSED_CONV_ADD, pack, unpack, maps=(1, 1), accepts=is_dense)
+
+STEM_CONV_NHWC = Operator(
+    name="StemConvNhwc",
+    inputs=("x", "w", "b"),
+    outputs=("y",),
+    attributes=_ATTRIBUTES,
+    body=_UNPACK + "  map = Identity (x)\n" + _CONV + "  s = Identity (c)\n" + _STORE,
+    reference=STEM_LOWERING.reference,
+    output_shape=stem_shape,
+    examples=STEM_LOWERING.examples,
+    cost=stem_cost,
+    doc="convolution from NCHW to channels-last, packed weights",
+)
+
+CONV_NHWC = Operator(
+    name="ConvNhwc",
+    inputs=("x", "w", "b"),
+    outputs=("y",),
+    attributes=_ATTRIBUTES,
+    body=_UNPACK + text.to_nchw("map", "x") + _CONV + "  s = Identity (c)\n" + _STORE,
+    reference=CONV_LOWERING.reference,
+    output_shape=nhwc_shape,
+    examples=CONV_LOWERING.examples,
+    cost=nhwc_cost,
+    doc="convolution, bias, clamp; channels-last, packed weights",
+)
+
+CONV_ADD_NHWC = Operator(
+    name="ConvAddNhwc",
+    inputs=("x", "w", "b", "r"),
+    outputs=("y",),
+    attributes=_ATTRIBUTES,
+    body=(
+        _UNPACK
+        + text.to_nchw("map", "x")
+        + text.to_nchw("residual", "r")
+        + _CONV
+        + "  s = Add (c, residual)\n"
+        + _STORE
+    ),
+    reference=CONV_ADD_LOWERING.reference,
+    output_shape=nhwc_shape,
+    examples=CONV_ADD_LOWERING.examples,
+    cost=nhwc_cost,
+    doc="convolution, bias, residual, clamp; channels-last, packed weights",
+)

@@ -1,0 +1,68 @@
+"""DepthwiseNhwc: one filter per channel, channels-last, weights [kh*kw, channels padded to 16]."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attnc.compiler.ops import text
+from attnc.compiler.ops.base import Array, Attributes, Cost, Operator, Shape
+from attnc.compiler.ops.convolution import CLAMP, WINDOW, WINDOW_TEXT, conv_cost, spatial
+from attnc.compiler.ops.fused_conv import FUSED_CONV
+from attnc.compiler.ops.lowered import Form, Lowering, pick
+from attnc.compiler.ops.packing import pack_depthwise, pack_vector, unpack_depthwise
+
+_KEPT = (*WINDOW, *CLAMP)
+
+
+def pack(weights: tuple[Array, ...], attributes: Attributes) -> Form:
+    """(w [C,1,kh,kw], b [C]) to [kh*kw, Cp] and [Cp]."""
+    w, b = weights
+    packed = (pack_depthwise(w), pack_vector(b))
+    return packed, {"channels": w.shape[0], **pick(attributes, *_KEPT)}
+
+
+def unpack(packed: tuple[Array, ...], attributes: Attributes) -> Form:
+    """Back to (w [C,1,kh,kw], b [C])."""
+    channels, kernel = attributes["channels"], attributes["kernel_shape"]
+    weights = (unpack_depthwise(packed[0], channels, tuple(kernel)), packed[1][:channels])
+    return weights, {"group": channels, **pick(attributes, *_KEPT)}
+
+
+def is_depthwise(shapes: Sequence[Shape], attributes: Attributes) -> bool:
+    """Whether there are as many groups as channels in and out."""
+    return bool(attributes["group"] == shapes[0][1] == shapes[1][0])
+
+
+def output_shape(shapes: Sequence[Shape], attributes: Attributes) -> Shape:
+    """[B,H,W,C] to [B,OH,OW,C]."""
+    batch, height, width, channels = shapes[0]
+    return (batch, *spatial(height, width, attributes), channels)
+
+
+def cost(shapes: Sequence[Shape], attributes: Attributes) -> Cost:
+    """One multiply-add per tap and output."""
+    return conv_cost(output_shape(shapes, attributes), shapes[1][0], shapes)
+
+
+LOWERING = Lowering(FUSED_CONV, pack, unpack, accepts=is_depthwise)
+
+DEPTHWISE_NHWC = Operator(
+    name="DepthwiseNhwc",
+    inputs=("x", "w", "b"),
+    outputs=("y",),
+    attributes={"channels": "int", **WINDOW, **CLAMP},
+    body=(
+        text.attribute_int("n", "channels")
+        + text.unpack_depthwise("weight", "w", "n")
+        + text.first("bias", "b", "n", 0)
+        + text.to_nchw("map", "x")
+        + f"  c = Conv <{WINDOW_TEXT}, group: int = @channels> (map, weight, bias)\n"
+        + text.clamp("clamped", "c")
+        + text.to_nhwc("y", "clamped")
+    ),
+    reference=LOWERING.reference,
+    output_shape=output_shape,
+    examples=LOWERING.examples,
+    cost=cost,
+    doc="depthwise convolution, bias, clamp; channels-last",
+)

@@ -1,0 +1,88 @@
+"""All operators, in one list; everything that needs an operator finds it here by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import onnx_ir as ir
+
+from attnc.compiler.errors import UsageError
+from attnc.compiler.ops.base import DOMAIN, DOMAIN_VERSION, Operator
+from attnc.compiler.ops.conv_nhwc import CONV_ADD_NHWC, CONV_NHWC, STEM_CONV_NHWC
+from attnc.compiler.ops.depthwise_nhwc import DEPTHWISE_NHWC
+from attnc.compiler.ops.feed_forward import FEED_FORWARD
+from attnc.compiler.ops.feed_forward_nhwc import FEED_FORWARD_NHWC
+from attnc.compiler.ops.fused_conv import FUSED_CONV, FUSED_CONV_ADD
+from attnc.compiler.ops.inverted_bottleneck import INVERTED_BOTTLENECK
+from attnc.compiler.ops.inverted_bottleneck_nhwc import INVERTED_BOTTLENECK_NHWC
+from attnc.compiler.ops.pool_linear import POOL_LINEAR
+from attnc.compiler.ops.pool_linear_nhwc import POOL_LINEAR_NHWC
+from attnc.compiler.ops.single_head_attention import SINGLE_HEAD_ATTENTION
+from attnc.compiler.ops.single_head_attention_nhwc import SINGLE_HEAD_ATTENTION_NHWC
+from attnc.compiler.ops.squeeze_excite import SQUEEZE_EXCITE
+
+#: What passes produce: plain weights, the model's own maths, the same for all targets.
+SEMANTIC: tuple[Operator, ...] = (
+    FUSED_CONV,
+    FUSED_CONV_ADD,
+    FEED_FORWARD,
+    SINGLE_HEAD_ATTENTION,
+    SQUEEZE_EXCITE,
+    INVERTED_BOTTLENECK,
+    POOL_LINEAR,
+)
+
+#: What the CPU target lowers them to: channels-last maps, packed weights.
+LOWERED: tuple[Operator, ...] = (
+    STEM_CONV_NHWC,
+    CONV_NHWC,
+    CONV_ADD_NHWC,
+    DEPTHWISE_NHWC,
+    FEED_FORWARD_NHWC,
+    SINGLE_HEAD_ATTENTION_NHWC,
+    INVERTED_BOTTLENECK_NHWC,
+    POOL_LINEAR_NHWC,
+)
+
+OPERATORS: tuple[Operator, ...] = SEMANTIC + LOWERED
+_BY_NAME = {operator.name: operator for operator in OPERATORS}
+
+
+def get(name: str) -> Operator:
+    """The operator of this name; UsageError if there is none."""
+    if name not in _BY_NAME:
+        known = ", ".join(_BY_NAME)
+        raise UsageError(f"unknown operator {name!r}", remedy=f"one of: {known}")
+    return _BY_NAME[name]
+
+
+def make_node(
+    name: str, inputs: Sequence[ir.Value | None], attributes: Mapping[str, Any], **options: Any
+) -> ir.Node:
+    """A node of the domain `attnc`; all attributes of the operator must be given.
+
+    `options` go to `onnx_ir.node` (name, outputs, metadata_props, ...).
+    """
+    operator = get(name)
+    if set(attributes) != set(operator.attributes):
+        raise ValueError(f"{name} takes {sorted(operator.attributes)}, not {sorted(attributes)}")
+    values = {key: _typed(operator.attributes[key], attributes[key]) for key in operator.attributes}
+    return ir.node(name, inputs, values, domain=DOMAIN, version=DOMAIN_VERSION, **options)
+
+
+def _typed(kind: str, value: Any) -> Any:
+    if kind == "ints":
+        return [int(v) for v in value]
+    return int(value) if kind == "int" else float(value)
+
+
+def attach_functions(model: ir.Model) -> list[str]:
+    """Give the model the bodies of all `attnc` operators that it uses; returns their names."""
+    used = {node.op_type for node in model.graph.all_nodes() if node.domain == DOMAIN}
+    for name in sorted(used):
+        function = get(name).function()
+        model.functions[function.identifier()] = function
+    if used:
+        model.graph.opset_imports[DOMAIN] = DOMAIN_VERSION
+    return sorted(used)
