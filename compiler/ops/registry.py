@@ -58,17 +58,17 @@ def get(name: str) -> Operator:
 
 
 def make_node(
-    name: str, inputs: Sequence[ir.Value | None], attributes: Mapping[str, Any], **options: Any
+    op_type: str, inputs: Sequence[ir.Value | None], attributes: Mapping[str, Any], **options: Any
 ) -> ir.Node:
     """A node of the domain `attnc`; all attributes of the operator must be given.
 
     `options` go to `onnx_ir.node` (name, outputs, metadata_props, ...).
     """
-    operator = get(name)
+    operator = get(op_type)
     if set(attributes) != set(operator.attributes):
-        raise ValueError(f"{name} takes {sorted(operator.attributes)}, not {sorted(attributes)}")
+        raise ValueError(f"{op_type} takes {sorted(operator.attributes)}, not {sorted(attributes)}")
     values = {key: _typed(operator.attributes[key], attributes[key]) for key in operator.attributes}
-    return ir.node(name, inputs, values, domain=DOMAIN, version=DOMAIN_VERSION, **options)
+    return ir.node(op_type, inputs, values, domain=DOMAIN, version=DOMAIN_VERSION, **options)
 
 
 def _typed(kind: str, value: Any) -> Any:

@@ -1,0 +1,76 @@
+"""Write the CPU bundle's model file and the kernel libraries that go with it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx_ir as ir
+
+import attnc
+from attnc.compiler.errors import UnsupportedError
+from attnc.compiler.ops.registry import attach_functions
+from attnc.compiler.provenance import describe
+from attnc.targets.cpu.checks import check_model
+from attnc.targets.cpu.lower import Refusal, lower
+from attnc.targets.profile import Profile
+
+MODEL_FILE = "model.onnx"
+KERNEL_FOLDER = "kernels"
+
+
+@dataclass(frozen=True)
+class Emission:
+    """What was written (paths relative to the folder), which kernels it needs, what stayed."""
+
+    files: tuple[str, ...]
+    operators: tuple[str, ...]
+    not_lowered: tuple[Refusal, ...]
+
+
+def emit(
+    model: ir.Model, profile: Profile, folder: Path, libraries: Mapping[str, Path]
+) -> Emission:
+    """Lower the model in place and write it to an existing, empty folder.
+
+    `libraries` maps platform names to kernel libraries to be copied along; without any, the
+    bundle runs on the function bodies alone.
+    """
+    refusals = lower(model)
+    operators = attach_functions(model)
+    finish(model, profile)
+    check_model(model)
+    data = ir.serde.serialize_model(model).SerializeToString(deterministic=True)
+    (folder / MODEL_FILE).write_bytes(data)
+    files = [MODEL_FILE, *copy_libraries(folder, libraries)]
+    return Emission(tuple(files), tuple(operators), tuple(refusals))
+
+
+def finish(model: ir.Model, profile: Profile) -> None:
+    """Set versions and producer; refuse what the profile's runtime cannot read."""
+    opset = model.graph.opset_imports.get("", profile.opset)
+    if opset > profile.opset:
+        raise UnsupportedError(
+            f"the graph needs opset {opset}; profile {profile.name} reads up to {profile.opset}",
+            remedy="export the model with a lower opset",
+        )
+    model.ir_version = min(model.ir_version or profile.ir_version, profile.ir_version)
+    model.producer_name, model.producer_version = "attnc", attnc.__version__
+
+
+def copy_libraries(folder: Path, libraries: Mapping[str, Path]) -> list[str]:
+    """Copy the kernel libraries into `kernels/`; returns their paths in the bundle."""
+    copied = []
+    for platform in sorted(libraries):
+        source = libraries[platform]
+        (folder / KERNEL_FOLDER).mkdir(exist_ok=True)
+        shutil.copyfile(source, folder / KERNEL_FOLDER / source.name)
+        copied.append(f"{KERNEL_FOLDER}/{source.name}")
+    return copied
+
+
+def describe_refusals(emission: Emission) -> list[str]:
+    """One line per operator that runs on its body, for people."""
+    return [f"{describe(item.node)}: {item.reason}" for item in emission.not_lowered]

@@ -1,0 +1,71 @@
+"""Device profiles: what a target must know about the machine that a bundle is for."""
+
+from __future__ import annotations
+
+import tomllib
+from difflib import get_close_matches
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from attnc.compiler.errors import UsageError
+
+FOLDER = Path(__file__).parent / "profiles"
+
+
+class Profile(BaseModel):
+    """One device or class of devices.
+
+    `platforms` names the kernel libraries that a bundle carries, as `<system>-<machine>`; the
+    word "native" stands for the machine that exports. `opset` and `ir_version` are the highest
+    that the oldest runtime on the device reads.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    target: str
+    description: str
+    platforms: tuple[str, ...] = ("native",)
+    opset: int = 20
+    ir_version: int = 9
+
+    def resolved_platforms(self, host: str) -> tuple[str, ...]:
+        """`platforms` with "native" replaced by the name of this machine's platform."""
+        return tuple(host if platform == "native" else platform for platform in self.platforms)
+
+
+def profile_names(target: str | None = None) -> list[str]:
+    """Names of all profiles, or of those of one target."""
+    return [profile.name for profile in all_profiles() if target in (None, profile.target)]
+
+
+def all_profiles() -> list[Profile]:
+    """Every profile in `targets/profiles`, by name."""
+    return [read_profile(path) for path in sorted(FOLDER.glob("*.toml"))]
+
+
+def read_profile(path: Path) -> Profile:
+    """A profile from its file; the file's stem is its name."""
+    try:
+        return Profile(name=path.stem, **tomllib.loads(path.read_text("utf-8")))
+    except (tomllib.TOMLDecodeError, ValidationError, OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"not a device profile: {error}", where=str(path)) from error
+
+
+def load_profile(target: str, name: str) -> Profile:
+    """The named profile of a target; a path to a .toml file serves as well."""
+    if name.endswith(".toml"):
+        profile = read_profile(Path(name))
+        if profile.target != target:
+            raise UsageError(f"profile {name} is for target {profile.target}, not {target}")
+        return profile
+    known = profile_names(target)
+    if name not in known:
+        nearest = get_close_matches(name, known, n=1, cutoff=0.5)
+        hint = f"did you mean {nearest[0]}? " if nearest else ""
+        raise UsageError(
+            f"unknown profile {name!r} for target {target}",
+            remedy=f"{hint}known: {', '.join(known)}",
+        )
+    return read_profile(FOLDER / f"{name}.toml")
