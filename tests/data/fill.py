@@ -1,7 +1,7 @@
 """Deterministic weights and inputs, so that golden outputs need no shipped weights.
 
-`fill_state_dict({key: shape})` returns `{key: np.ndarray}`.  Every array depends only on its own key
-name and shape (never on the order of the dict or on other keys): draws come from
+`fill_state_dict({key: shape})` returns `{key: np.ndarray}`.  Every array depends only on its own
+key name and shape (never on the order of the dict or on other keys): draws come from
 `numpy.random.Generator(numpy.random.Philox(key=zlib.crc32(key.encode())))`, one
 `standard_normal(shape)` in float64, scaled by the first matching rule below and rounded to float32
 (`num_batches_tracked` is int64 0).  The rules were chosen so that activations stay O(1..10) through
@@ -17,7 +17,7 @@ import zlib
 
 import numpy as np
 
-__all__ = ["fill_state_dict", "fill_array", "make_input"]
+__all__ = ["fill_array", "fill_state_dict", "make_input"]
 
 
 def _normal(key: str, shape) -> np.ndarray:
@@ -25,14 +25,14 @@ def _normal(key: str, shape) -> np.ndarray:
     return gen.standard_normal(tuple(shape))
 
 
-# BatchNorm that ends a residual branch (SHViT: Residual(Conv2d_BN), FFN.pw2, SHSA.proj): keep the branch
-# small, or the un-normalised residual stream doubles its variance at every one of ~40 additions.
+# BatchNorm that ends a residual branch (SHViT: Residual(Conv2d_BN), FFN.pw2, SHSA.proj): keep
+# the branch small, or the un-normalised residual stream doubles its variance at each of ~40 additions.
 _BRANCH_BN = re.compile(r"(\.m\.bn|\.pw2\.bn|\.proj\.1\.bn)\.weight$")
-# last matrix of a GLMix residual branch (its stream is only normalised per branch, then a BatchNorm head)
+# last matrix of a GLMix residual branch (its stream is normalised per branch, then in the head)
 _BRANCH_W = re.compile(r"(\.mlp\.[23]|\.feature_conv\.2|\.out_proj)\.weight$")
 
 
-def fill_array(key: str, shape) -> np.ndarray:
+def fill_array(key: str, shape) -> np.ndarray:  # noqa: PLR0912
     shape = tuple(int(s) for s in shape)
     last = key.rsplit(".", 1)[-1]
     if last == "num_batches_tracked":
