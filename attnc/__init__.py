@@ -13,8 +13,8 @@ __all__ = ["Bundle", "Runner", "__version__", "build_model", "export", "open"]
 
 _HOME = {
     "build_model": "attnc.model_defs.registry",
-    "export": "attnc.compiler.api",
-    "open": "attnc.compiler.api",
+    "export": "attnc.compiler.cli.api",
+    "open": "attnc.compiler.cli.api",
     "Bundle": "attnc.compiler.bundle",
     "Runner": "attnc.runtimes.runner",
 }
