@@ -48,7 +48,6 @@ STYLES: dict[str, Style] = {
     "ours_batch3": Style(batch=3),
     "ours_dynamic": Style(batch="dynamic"),
     "ours_unoptimised": Style(optimize=False),
-    "ours_opset17": Style(opset=17),
     "ours_opset18": Style(opset=18),
     "ours_opset19": Style(opset=19),
     "ours_opset21": Style(opset=21),

@@ -1,7 +1,7 @@
 """A second SHViT, structured as other people write it, that takes the published state_dict.
 
 Each `Habits` field is one thing authors differ in: how q, k, v are cut out and multiplied, how the
-norm over one group is spelled, where the ReLU goes, how space is averaged. The function is the same.
+norm over one group is spelled, where the ReLU goes, how space is averaged; never the function.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ def _normal(key: str, shape) -> np.ndarray:
 
 
 # BatchNorm that ends a residual branch (SHViT: Residual(Conv2d_BN), FFN.pw2, SHSA.proj): keep
-# the branch small, or the un-normalised residual stream doubles its variance at each of ~40 additions.
+# the branch small, or the residual stream doubles its variance at each of ~40 additions.
 _BRANCH_BN = re.compile(r"(\.m\.bn|\.pw2\.bn|\.proj\.1\.bn)\.weight$")
 # last matrix of a GLMix residual branch (its stream is normalised per branch, then in the head)
 _BRANCH_W = re.compile(r"(\.mlp\.[23]|\.feature_conv\.2|\.out_proj)\.weight$")
