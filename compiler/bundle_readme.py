@@ -1,0 +1,135 @@
+"""The README inside a bundle: the lines that load it without attnc, from Python and C++."""
+
+from __future__ import annotations
+
+from attnc.compiler.manifest import Manifest, TensorSpec
+
+
+def bundle_readme(manifest: Manifest) -> str:
+    """Markdown text for `README.md`."""
+    return "\n".join([*_head(manifest), *_python(manifest), *_cpp(manifest), *_tail(manifest)])
+
+
+def _head(manifest: Manifest) -> list[str]:
+    inputs = ", ".join(_describe(spec) for spec in manifest.inputs)
+    outputs = ", ".join(_describe(spec) for spec in manifest.outputs)
+    return [
+        f"# {manifest.model} for {manifest.target}",
+        "",
+        f"An ONNX model, {manifest.precision}, opset {manifest.opset}, made by attnc "
+        f"{manifest.built_with.get('attnc', '')}. ONNX Runtime 1.17 or later runs it; attnc need "
+        "not be installed.",
+        "",
+        f"- input: {inputs}",
+        f"- output: {outputs}",
+        *_kernel_lines(manifest),
+        "",
+    ]
+
+
+def _kernel_lines(manifest: Manifest) -> list[str]:
+    if not manifest.kernels:
+        return ["- kernels: none; the model runs on standard operators"]
+    listed = [f"`{library.path}` ({library.target})" for library in manifest.kernels]
+    return [
+        f"- kernels: {', '.join(listed)}. Without a kernel library the same file gives the same "
+        "output, slower, on standard operators."
+    ]
+
+
+def _python(manifest: Manifest) -> list[str]:
+    shape = ", ".join(str(size if isinstance(size, int) else 1) for size in _input(manifest).shape)
+    return [
+        "## Python",
+        "",
+        "In this folder, with `pip install onnxruntime numpy`:",
+        "",
+        "```python",
+        "import numpy as np",
+        "import onnxruntime as ort",
+        "",
+        "options = ort.SessionOptions()",
+        *_python_library(manifest),
+        'session = ort.InferenceSession("model.onnx", options)',
+        f"x = np.zeros(({shape}), np.{_input(manifest).dtype})",
+        f'{manifest.outputs[0].name} = session.run(None, {{"{_input(manifest).name}": x}})[0]',
+        "```",
+        "",
+    ]
+
+
+def _python_library(manifest: Manifest) -> list[str]:
+    """One library is named; of several, the one for the machine that runs the lines."""
+    register = "options.register_custom_ops_library"
+    if len(manifest.kernels) < 2:
+        return [f'{register}("{library.path}")' for library in manifest.kernels]
+    return [
+        "import platform",
+        "libraries = {",
+        *[f'    "{library.target}": "{library.path}",' for library in manifest.kernels],
+        "}",
+        'machine = f"{platform.system()}-{platform.machine()}".lower()',
+        f"{register}(libraries[machine])",
+    ]
+
+
+def _cpp(manifest: Manifest) -> list[str]:
+    shape = ", ".join(str(size if isinstance(size, int) else 1) for size in _input(manifest).shape)
+    register = [
+        f'options.RegisterCustomOpsLibrary(ORT_TSTR("{library.path}"));'
+        + (f"  // on {library.target}" if len(manifest.kernels) > 1 else "")
+        for library in manifest.kernels
+    ]
+    register = [register[0], *[f"// {line}" for line in register[1:]]] if register else []
+    return [
+        "## C++",
+        "",
+        "```cpp",
+        "#include <onnxruntime_cxx_api.h>",
+        "#include <array>",
+        "#include <vector>",
+        "",
+        "int main() {",
+        "  Ort::Env env;",
+        "  Ort::SessionOptions options;",
+        *[f"  {line}" for line in register],
+        '  Ort::Session session(env, ORT_TSTR("model.onnx"), options);',
+        f"  std::array<int64_t, {len(_input(manifest).shape)}> shape{{{shape}}};",
+        "  int64_t count = 1;",
+        "  for (int64_t size : shape) count *= size;",
+        "  std::vector<float> x(count);",
+        "  auto memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);",
+        "  Ort::Value input = Ort::Value::CreateTensor<float>(",
+        "      memory, x.data(), x.size(), shape.data(), shape.size());",
+        f'  const char* inputs[] = {{"{_input(manifest).name}"}};',
+        f'  const char* outputs[] = {{"{manifest.outputs[0].name}"}};',
+        "  auto result = session.Run(Ort::RunOptions{}, inputs, &input, 1, outputs, 1);",
+        "  const float* values = result[0].GetTensorData<float>();",
+        "  return values[0] == values[0] ? 0 : 1;",
+        "}",
+        "```",
+        "",
+    ]
+
+
+def _tail(manifest: Manifest) -> list[str]:
+    rule = manifest.preprocessing
+    if rule is None:
+        return []
+    height, width = rule.image_size
+    return [
+        "## Preprocessing",
+        "",
+        f"RGB; resized ({rule.interpolation}, proportions kept) to cover "
+        f"{width}x{height} divided by {rule.crop_fraction:g}; the centre {width}x{height} cut out; "
+        f"`(value / 255 - mean) / std` with mean {list(rule.mean)} and std {list(rule.std)}.",
+        "",
+    ]
+
+
+def _input(manifest: Manifest) -> TensorSpec:
+    return manifest.inputs[0]
+
+
+def _describe(spec: TensorSpec) -> str:
+    return f"`{spec.name}` {spec.dtype} [{', '.join(str(size) for size in spec.shape)}]"
