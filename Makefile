@@ -3,20 +3,25 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 PACKAGES := compiler passes targets runtimes
+DEMO := build/demo/shvit_s4
 
-.PHONY: setup kernels lint format typecheck test test-slow demo bench-kernels clean
+.PHONY: setup kernels lint format typecheck test test-slow demo bench-kernels table clean
 
 setup: $(VENV)/.ready
 
+# torch first and by its exact version: newer ones bring gigabytes of GPU libraries along.
+# timm and torchvision (for tests, as an independent source of graphs) without what they ask for,
+# which would replace that torch.
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet torch==2.13.0
-	$(BIN)/python -m pip install --quiet --editable '.[dev,report]'
+	$(BIN)/python -m pip install --quiet torch==2.13.0 'setuptools>=77' wheel ziglang==0.17.1
+	$(BIN)/python -m pip install --quiet --no-build-isolation --editable '.[dev,report]'
+	$(BIN)/python -m pip install --quiet --no-deps torchvision==0.28.0 timm==1.0.31
 	touch $@
 
 kernels: setup
-	$(BIN)/python -m attnc.runtimes.cpu.build
+	$(BIN)/python -m attnc.runtimes.cpu.build --target all
 
 format: setup
 	$(BIN)/ruff format .
@@ -35,8 +40,16 @@ test: setup kernels lint typecheck
 test-slow: setup kernels
 	$(BIN)/python -m pytest -m slow
 
+demo: setup kernels
+	$(BIN)/attnc export shvit_s4 --target cpu -o $(DEMO) --force
+	$(BIN)/attnc verify $(DEMO)
+	$(BIN)/attnc bench $(DEMO) --against ort,torch --threads 1,2 --batch 1,8
+
 bench-kernels: setup kernels
 	$(BIN)/python -m attnc.tools.bench_kernels
+
+table: setup kernels
+	$(BIN)/python -m attnc.tools.peer_table
 
 clean:
 	rm -rf build dist *.egg-info
