@@ -1,0 +1,191 @@
+"""Build the kernel libraries with the zig compiler from PyPI: `python -m attnc.runtimes.cpu.build`.
+
+No system compiler, no C++ library. A library is rebuilt only if its sources, flags or compiler
+changed (a hash beside it says), and the same sources give the same bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import importlib.util
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+if __package__:
+    from .toolchain import BENCH_LAYER, COMMON, ORT_LAYER, TARGETS, Target
+else:  # setup.py runs this file before the package can be imported
+    sys.path.insert(0, str(Path(__file__).parent))
+    from toolchain import BENCH_LAYER, COMMON, ORT_LAYER, TARGETS, Target
+
+HERE = Path(__file__).resolve().parent
+SOURCES = HERE / "src"
+LIBRARIES = HERE / "lib"
+STUBS = {
+    "c": "void *malloc(unsigned long n){return 0;} void free(void *p){} "
+    "char *getenv(const char *n){return 0;} "
+    "void *memcpy(void *d,const void *s,unsigned long n){return d;} "
+    "void *memset(void *d,int c,unsigned long n){return d;} "
+    "void *calloc(unsigned long n,unsigned long m){return 0;}",
+    "m": "float sqrtf(float x){return x;}",
+}
+
+
+class BuildError(RuntimeError):
+    """The compiler is missing or refused a file; the text is its output."""
+
+
+def zig_path() -> str:
+    """The zig binary of the installed ziglang package (not `python -m ziglang`, which pip's
+    isolated build environments cannot see)."""
+    spec = importlib.util.find_spec("ziglang")
+    if spec is None or spec.origin is None:
+        raise BuildError("the compiler is not installed; try: pip install ziglang")
+    binary = Path(spec.origin).parent / ("zig.exe" if os.name == "nt" else "zig")
+    if not binary.exists():
+        raise BuildError(f"no zig binary at {binary}; try: pip install --force-reinstall ziglang")
+    return str(binary)
+
+
+def content_hash(compiler: str, target: Target, extra: list[str]) -> str:
+    """Hash of everything that the library's bytes depend on."""
+    digest = hashlib.sha256(repr((target, COMMON, extra, STUBS)).encode())
+    version = subprocess.run([compiler, "version"], capture_output=True, text=True, check=False)
+    digest.update((version.stdout or compiler).encode())
+    for path in sorted(SOURCES.iterdir()):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def _run(command: list[str], cwd: Path) -> None:
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise BuildError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
+
+
+def _driver(compiler: str, triple: str) -> list[str]:
+    is_zig = Path(compiler).stem == "zig"
+    return [compiler, "c++", "-target", triple] if is_zig else [compiler]
+
+
+def _compile(
+    compiler: str, target: Target, extra: list[str], layer: tuple[str, ...], out: Path
+) -> None:
+    triple = target.compile_triple or target.triple
+    jobs = {**target.sources, **{name: [] for name in layer}}
+
+    def one(name: str) -> None:
+        command = [*_driver(compiler, triple), *COMMON, *jobs[name], *extra]
+        _run([*command, "-c", name, "-o", str(out / f"{Path(name).stem}.o")], SOURCES)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(one, sorted(jobs)))
+
+
+def _make_stubs(compiler: str, target: Target, folder: Path) -> list[str]:
+    for name in target.stubs:
+        source = folder / f"lib{name}.c"
+        source.write_text(STUBS[name])
+        command = [compiler, "cc", "-target", "aarch64-linux-musl", "-shared", "-nostdlib", "-w"]
+        command += [
+            "-ffreestanding",
+            f"-Wl,-soname,lib{name}.so",
+            "-o",
+            f"lib{name}.so",
+            source.name,
+        ]
+        _run(command, folder)
+    return [f"./lib{name}.so" for name in target.stubs]
+
+
+def _link(compiler: str, target: Target, extra: list[str], folder: Path, name: str) -> None:
+    objects = sorted(p.name for p in folder.glob("*.o"))
+    stubs = _make_stubs(compiler, target, folder)
+    driver = _driver(compiler, target.triple)
+    if len(driver) > 1:
+        driver[1] = "cc"  # the objects need no C++ library
+    soname = [f"-Wl,-soname,{name}"] if target.suffix == "so" else []
+    _run([*driver, "-shared", *target.link, *extra, *soname, *objects, *stubs, "-o", name], folder)
+
+
+@contextlib.contextmanager
+def _workspace(parent: Path) -> Iterator[Path]:
+    parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=parent, prefix=".build-") as name:
+        yield Path(name)
+
+
+def build(
+    target_name: str,
+    *,
+    compiler: str | None = None,
+    sanitize: bool = False,
+    bench: bool = False,
+    output: Path = LIBRARIES,
+    force: bool = False,
+) -> Path:
+    """Build one library if it is out of date; returns its path. Raises BuildError.
+
+    `sanitize` adds AddressSanitizer and UBSan; `bench` builds the C interface for benchmarks and
+    harnesses instead of the ONNX Runtime layer.
+    """
+    target = TARGETS[target_name]
+    compiler = zig_path() if compiler in (None, "zig") else compiler
+    extra = "-fsanitize=address,undefined -fno-sanitize-recover=all -g".split() if sanitize else []
+    kind = ("-bench" if bench else "") + ("-sanitize" if sanitize else "")
+    result = output / f"attnc_kernels{kind}-{target.name}.{target.suffix}"
+    stamp = result.with_name(f".{result.name}.hash")
+    wanted = content_hash(compiler, target, extra)
+    if not force and result.exists() and stamp.exists() and stamp.read_text() == wanted:
+        return result
+    with _workspace(output) as folder:
+        _compile(compiler, target, extra, BENCH_LAYER if bench else ORT_LAYER, folder)
+        _link(compiler, target, extra, folder, result.name)
+        os.replace(folder / result.name, result)
+        (folder / "hash").write_text(wanted)
+        os.replace(folder / "hash", stamp)
+    return result
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line."""
+    if __package__:
+        from .library import host_target
+    else:
+        from library import host_target
+    parser = argparse.ArgumentParser(prog="attnc.runtimes.cpu.build", description=__doc__)
+    parser.add_argument("--target", default="native", choices=["native", "all", *TARGETS])
+    parser.add_argument("--cc", default="zig", help="`zig` (of the ziglang package) or a path")
+    parser.add_argument("--sanitize", action="store_true", help="AddressSanitizer and UBSan")
+    parser.add_argument(
+        "--bench", action="store_true", help="C interface instead of ONNX Runtime's"
+    )
+    parser.add_argument("--output", type=Path, default=LIBRARIES)
+    parser.add_argument("--force", action="store_true", help="rebuild even if up to date")
+    a = parser.parse_args(arguments)
+    names = {"native": [host_target()], "all": list(TARGETS)}.get(a.target, [a.target])
+    try:
+        for name in names:
+            path = build(
+                name,
+                compiler=a.cc,
+                sanitize=a.sanitize,
+                bench=a.bench,
+                output=a.output,
+                force=a.force,
+            )
+            print(f"{path}  {path.stat().st_size / 1024:.0f} kB")
+    except BuildError as error:
+        print(f"kernel build failed: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

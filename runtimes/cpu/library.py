@@ -1,0 +1,88 @@
+"""Where the kernel library is, which target this machine is, and what its processor has."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+from attnc.compiler.errors import MissingRuntimeError
+
+from .toolchain import TARGETS
+
+LIBRARIES = Path(__file__).resolve().parent / "lib"
+
+
+def host_target() -> str:
+    """The target name of this machine. Raises MissingRuntimeError where there is none."""
+    machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(
+        platform.machine().lower(), platform.machine().lower()
+    )
+    system = {"darwin": "macos", "win32": "windows", "android": "android"}.get(
+        sys.platform, "linux"
+    )
+    name = f"{system}-{machine}"
+    if name not in TARGETS:
+        raise MissingRuntimeError(
+            f"no kernels exist for {name}",
+            remedy="use one of " + ", ".join(TARGETS) + ", or export with --no-kernels",
+        )
+    return name
+
+
+def library_path(target: str | None = None) -> Path:
+    """The kernel library of `target` (default: this machine).
+
+    Raises MissingRuntimeError if it has not been built or the target is unknown.
+    """
+    name = target or host_target()
+    if name not in TARGETS:
+        raise MissingRuntimeError(
+            f"no kernels exist for {name}", remedy="use one of " + ", ".join(TARGETS)
+        )
+    path = LIBRARIES / f"attnc_kernels-{name}.{TARGETS[name].suffix}"
+    if not path.is_file():
+        raise MissingRuntimeError(
+            f"the kernel library for {name} is not built",
+            where=str(path),
+            remedy=f"python -m attnc.runtimes.cpu.build --target {name}",
+        )
+    return path
+
+
+def cpu_features() -> list[str]:
+    """Instruction sets of this processor that have kernels, best first, `plain` last."""
+    machine = platform.machine().lower()
+    if machine in ("arm64", "aarch64"):
+        return ["neon", "plain"]
+    flags: set[str] = set()
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("flags"):
+                flags = set(line.split(":", 1)[1].split())
+                break
+    found = []
+    if {"avx512f", "avx512dq", "avx512bw", "avx512vl", "fma"} <= flags:
+        found.append("avx512")
+    if {"avx2", "fma"} <= flags:
+        found.append("avx2")
+    return [*found, "plain"]
+
+
+def register(options: Any, library: Path | None = None) -> Any:
+    """Register the kernels in onnxruntime.SessionOptions `options`; returns the same object.
+
+    Raises MissingRuntimeError if the library is missing, is for another machine, or refuses
+    (environment variable ATTNC_CPU_ISA names a set that this processor lacks).
+    """
+    path = library or library_path()
+    try:
+        options.register_custom_ops_library(str(path))
+    except Exception as error:  # onnxruntime raises its own types, which differ by version
+        raise MissingRuntimeError(
+            f"the kernel library could not be loaded: {error}",
+            where=str(path),
+            remedy="rebuild it: python -m attnc.runtimes.cpu.build --force",
+        ) from error
+    return options

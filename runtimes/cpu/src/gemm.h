@@ -1,0 +1,163 @@
+// The one matrix product of the library: C = clamp(A*B + bias [+ residual]), B in 16-column panels.
+//
+// A row is the concatenation of `runs` contiguous stretches (a dense convolution has one for each
+// kernel row, a plain product has one), so that nothing is ever copied into im2col form. B may be
+// packed weights or any row-major matrix: panel and k strides are explicit.
+
+constexpr int kVecs = 16 / W;  // vectors of a panel
+
+struct Run {
+  const float* a;  // first element of row 0
+  Int b;           // offset into a panel of B of the row that meets it
+  Int length;
+};
+
+struct Gemm {
+  const Run* runs;
+  Int nruns, lda;
+  const float* b;
+  Int b_panel, b_k;
+  const float* bias;      // padded to whole panels, or null
+  const float* residual;  // or null
+  Int ldr;
+  float* c;
+  Int ldc, m, n;
+  float lo, hi;
+};
+
+struct Prefetch {  // cache lines of the panels that come next, a few at every fourth k
+  const char* at;
+  Int lines;
+};
+
+inline __attribute__((always_inline)) void store_row(const Gemm& g, const V* acc, Int i, Int j, int vecs) {
+  const V lo = set1(g.lo), hi = set1(g.hi);
+  float* c = g.c + i * g.ldc + j;
+  const float* r = g.residual ? g.residual + i * g.ldr + j : nullptr;
+  if (j + vecs * W <= g.n) {
+    for (int v = 0; v < vecs; ++v) {
+      const V x = r ? add(acc[v], load(r + v * W)) : acc[v];
+      store(c + v * W, vmin(hi, vmax(lo, x)));
+    }
+    return;
+  }
+  for (int v = 0; v < vecs; ++v) {
+    const Int left = g.n - j - v * W;
+    if (left <= 0) return;
+    const Int lanes_left = left < W ? left : W;
+    const V x = r ? add(acc[v], loadn(r + v * W, lanes_left)) : acc[v];
+    storen(c + v * W, vmin(hi, vmax(lo, x)), lanes_left);
+  }
+}
+
+// One step of k: a column of R values of A against a row of P panels.
+template <int R, int P>
+inline __attribute__((always_inline)) void rank1(V (&acc)[R][P * kVecs], const float* const* a,
+                                                 Int lda, Int k, const float* b, Int b_panel) {
+  V row[P * kVecs];
+  for (int p = 0; p < P; ++p)
+    for (int v = 0; v < kVecs; ++v) row[p * kVecs + v] = load(b + p * b_panel + v * W);
+  for (int r = 0; r < R; ++r) {
+    const V x = set1(a[r / 3][(r % 3) * lda + k]);
+    for (int v = 0; v < P * kVecs; ++v) acc[r][v] = fma(x, row[v], acc[r][v]);
+  }
+}
+
+// R rows by P panels, all of K; the accumulators stay in registers.
+template <int R, int P>
+void tile(const Gemm& g, Int i, Int panel, Prefetch pf) {
+  V acc[R][P * kVecs];
+  for (int v = 0; v < P * kVecs; ++v) {
+    const V x = g.bias ? load(g.bias + panel * 16 + v * W) : set1(0.0f);
+    for (int r = 0; r < R; ++r) acc[r][v] = x;
+  }
+  const Int lda = g.lda, b_k = g.b_k, b_panel = g.b_panel;
+  for (Int s = 0; s < g.nruns; ++s) {
+    const Run& run = g.runs[s];
+    const float* a[(R + 2) / 3];  // every third row: the two between are an index away
+    for (int r = 0; r < R; r += 3) a[r / 3] = run.a + (i + r) * lda;
+    const float* b = g.b + panel * b_panel + run.b;
+    Int k = 0;
+    for (; k + 4 <= run.length; k += 4) {
+      for (Int line = 0; line < pf.lines; ++line, pf.at += 64) __builtin_prefetch(pf.at, 0, 2);
+      for (int u = 0; u < 4; ++u, b += b_k) rank1<R, P>(acc, a, lda, u, b, b_panel);
+      for (int r = 0; r < R; r += 3) a[r / 3] += 4;
+    }
+    for (; k < run.length; ++k, b += b_k) {
+      rank1<R, P>(acc, a, lda, 0, b, b_panel);
+      for (int r = 0; r < R; r += 3) ++a[r / 3];
+    }
+  }
+  for (int r = 0; r < R; ++r) store_row(g, acc[r], i + r, panel * 16, P * kVecs);
+}
+
+typedef void (*Tile)(const Gemm&, Int, Int, Prefetch);
+
+template <int P, int R>
+inline Tile pick_tile(Int rows) {
+  if constexpr (R == 1) {
+    return tile<1, P>;
+  } else {
+    return rows == R ? tile<R, P> : pick_tile<P, R - 1>(rows);
+  }
+}
+
+template <int P>
+inline Tile pick_panels(Int panels, Int rows) {
+  if constexpr (P == 1) {
+    return pick_tile<1, kMaxRows[0]>(rows);
+  } else {
+    return panels == P ? pick_tile<P, kMaxRows[P - 1]>(rows) : pick_panels<P - 1>(panels, rows);
+  }
+}
+
+inline Int ceil_div(Int a, Int b) { return (a + b - 1) / b; }
+inline Int least(Int a, Int b) { return a < b ? a : b; }
+inline Int most(Int a, Int b) { return a > b ? a : b; }
+inline Int panels_of(Int n) { return ceil_div(n, 16); }
+
+// Panels taken together from `left` ones: as many as fit, but never leaving a single one over.
+inline Int group_size(Int left) {
+  if (left > kMaxPanels) return left == kMaxPanels + 1 ? (left + 1) / 2 : kMaxPanels;
+  return left;
+}
+
+// All rows against one group of panels; rows are cut evenly, so that no thin tile is left over.
+// `next` (or null) is where the following panels begin, `next_lines` how long they are.
+inline void gemm_group(const Gemm& g, Int panel, Int panels, const float* next,
+                       Int next_lines) {
+  const Int tiles = ceil_div(g.m, kMaxRows[panels - 1]);
+  Int steps = 0;
+  for (Int s = 0; s < g.nruns; ++s) steps += g.runs[s].length / 4;
+  const Int lines = next && steps > 0 ? ceil_div(next_lines, tiles * steps) : 0;
+  Prefetch pf = {(const char*)next, lines};
+  for (Int t = 0, i = 0; t < tiles; ++t) {
+    const Int rows = (g.m - i) / (tiles - t);
+    pick_panels<kMaxPanels>(panels, rows)(g, i, panel, pf);
+    pf.at += lines * steps * 64;
+    i += rows;
+  }
+}
+
+// Panels [first, last) of the product for packed weights of depth k_total.
+inline void gemm(const Gemm& g, Int first, Int last) {
+  const Int depth = g.b_panel / 16;
+  for (Int p = first; p < last;) {
+    const Int n = group_size(last - p), q = p + n;
+    const Int following = q < last ? group_size(last - q) : 0;
+    const bool packed = following && g.b_k == 16;
+    gemm_group(g, p, n, packed ? g.b + q * g.b_panel : nullptr, following * depth);
+    p = q;
+  }
+}
+
+// Panels are handed to tasks in an even number of chunks of two or three (two threads, equal work).
+inline Int chunk_count(Int panels) {
+  const Int n = ceil_div(panels, 3);
+  return panels >= 4 ? (n + 1) / 2 * 2 : n;
+}
+
+inline Int chunk_begin(Int panels, Int chunk) {
+  const Int n = chunk_count(panels), each = panels / n, larger = panels % n;
+  return chunk * each + least(chunk, larger);
+}

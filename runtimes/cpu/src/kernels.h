@@ -1,0 +1,94 @@
+// The kernels' plain C interface: arguments, run-time services, and the one list of kernels.
+// Nothing here knows ONNX Runtime. Tensors are float32, row-major and dense; x is [batch, h, w, c]
+// (channels last) unless said otherwise; packed weights are P(W[K,N]) = [ceil(N/16)][K][16] with
+// zero-padded columns, their biases padded with zeros to a multiple of 16.
+#pragma once
+#include <stddef.h>
+
+extern "C" {
+
+typedef ptrdiff_t Int;  // 64 bits on every target (long is not, on Windows)
+
+// What a kernel needs from its host. alloc returns 64-byte aligned memory or null.
+struct AttncHost {
+  void* user;
+  void* (*alloc)(void* user, size_t bytes);
+  void (*free)(void* user, void* memory);
+  void (*parallel_for)(void* user, size_t tasks, void (*task)(void* arg, size_t index), void* arg);
+};
+
+enum AttncStatus { kAttncOk = 0, kAttncNoMemory = 1, kAttncTooLarge = 2 };
+
+struct AttncWindow {  // a sliding window; pads are top, left, bottom, right
+  Int kh, kw, stride_h, stride_w, dilation_h, dilation_w, top, left, bottom, right;
+};
+
+// y[b,oh,ow,n] = clamp(conv(x) + bias [+ residual]); K order of the weights is (kh, kw, c).
+// stem_conv_f32 reads x as [batch, c, h, w]. residual may be null.
+struct AttncConv {
+  const float *x, *w, *bias, *residual;
+  float* y;
+  Int batch, h, width, c, oh, ow, n;
+  AttncWindow win;
+  float lo, hi;
+};
+
+// y = clamp(depthwise(x) + bias); w [kh*kw][cp], bias [cp], cp = c rounded up to 16.
+struct AttncDepthwise {
+  const float *x, *w, *bias;
+  float* y;
+  Int batch, h, width, c, oh, ow;
+  AttncWindow win;
+  float lo, hi;
+};
+
+// y = x + clamp(x*W1 + b1)*W2 + b2 on [rows, c]; W1 [c, hidden], W2 [hidden, c].
+struct AttncFeedForward {
+  const float *x, *w1, *b1, *w2, *b2;
+  float* y;
+  Int rows, c, hidden;
+  float lo, hi;
+};
+
+// Single-head attention over the first dim_v channels (see compiler/ops); x, y [batch, tokens, c].
+struct AttncAttention {
+  const float *x, *wqkv, *bqkv, *wproj, *bproj;
+  float* y;
+  Int batch, tokens, c, dim_qk, dim_v;
+  float epsilon, lo, hi;
+};
+
+// y = conv1x1(SE(clamp(depthwise(clamp(conv1x1(x)))))).
+struct AttncBottleneck {
+  const float *x, *w1, *b1, *wd, *bd, *s1, *c1, *s2, *c2, *w3, *b3;
+  float* y;
+  Int batch, h, width, c, hidden, reduced, oh, ow, n;
+  AttncWindow win;
+  float lo, hi;
+};
+
+// y[b] = mean over pixels of x[b] * W + bias; y [batch, n].
+struct AttncPoolLinear {
+  const float *x, *w, *bias;
+  float* y;
+  Int batch, pixels, c, n;
+};
+
+// The kernels and their arguments.
+#define ATTNC_KERNELS(K)                     \
+  K(stem_conv_f32, AttncConv)                \
+  K(conv_f32, AttncConv)                     \
+  K(depthwise_f32, AttncDepthwise)           \
+  K(feed_forward_f32, AttncFeedForward)      \
+  K(attention_f32, AttncAttention)           \
+  K(bottleneck_f32, AttncBottleneck)         \
+  K(pool_linear_f32, AttncPoolLinear)
+
+struct AttncKernels {
+  const char* isa;
+#define ATTNC_MEMBER(name, args) AttncStatus (*name)(const AttncHost*, const args*);
+  ATTNC_KERNELS(ATTNC_MEMBER)
+#undef ATTNC_MEMBER
+};
+
+}  // extern "C"

@@ -1,0 +1,404 @@
+// ONNX Runtime's view of the kernels: custom operators of domain `attnc`, and their registration.
+#include "ort_ops.h"
+
+extern "C" {
+char* getenv(const char*);
+void* malloc(size_t);
+void free(void*);
+}
+
+namespace ort {
+namespace {
+
+struct Op : OrtCustomOp {
+  const OpInfo* info;
+  int isa;
+};
+
+struct Kernel {
+  const OpInfo* info;
+  const AttncKernels* kernels;
+  Table api;
+  OrtMemoryInfo* memory;
+  Params params;
+  const float* constant[kMaxInputs];  // weights that are initializers: used in place
+  int64_t elements[kMaxInputs];
+  char node[96];
+};
+
+constexpr const char* kIsaNames[] = {"avx512", "avx2", "neon", "plain"};
+constexpr int kIsas = 4;
+
+// Published once each, never changed afterwards; a session keeps pointers to them.
+Table g_api = nullptr;
+OrtCustomOpDomain* g_domains[kIsas] = {};
+
+const OpInfo& info_of(const OrtCustomOp* op) { return *static_cast<const Op*>(op)->info; }
+
+// ---------------------------------------------------------------- attributes
+
+OrtStatus* bad_attribute(Table api, const OpInfo& op, const char* name, const char* why) {
+  Text t;
+  t << "attnc::" << op.name << ": attribute '" << name << "' " << why;
+  return error(api, t);
+}
+
+bool read_attribute(Table api, const OrtKernelInfo* info, const AttributeSpec& spec, void* at) {
+  if (spec.count == 0)
+    return !failed(api, call<OrtStatus*>(api, kKernelInfoGetAttribute_float, info, spec.name, (float*)at));
+  if (spec.count == 1)
+    return !failed(api, call<OrtStatus*>(api, kKernelInfoGetAttribute_int64, info, spec.name, (int64_t*)at));
+  size_t n = (size_t)spec.count;
+  int64_t values[4];
+  if (failed(api, call<OrtStatus*>(api, kKernelInfoGetAttributeArray_int64, info, spec.name, values, &n)))
+    return false;
+  for (size_t i = 0; i < n && n == (size_t)spec.count; ++i) ((int64_t*)at)[i] = values[i];
+  return n == (size_t)spec.count;
+}
+
+bool read_attribute(Table api, OrtShapeInferContext* context, const AttributeSpec& spec, void* at) {
+  const OrtOpAttr* attribute = nullptr;
+  if (failed(api, call<OrtStatus*>(api, kShapeInferContext_GetAttribute, context, spec.name, &attribute)))
+    return false;
+  const int type = spec.count == 0 ? kFloatAttribute : spec.count == 1 ? kInt : kInts;
+  const size_t size = spec.count == 0 ? sizeof(float) : (size_t)spec.count * sizeof(int64_t);
+  size_t got = 0;
+  return !failed(api, call<OrtStatus*>(api, kReadOpAttr, attribute, type, at, size, &got));
+}
+
+template <class Node>
+OrtStatus* read_params(Table api, Node node, const OpInfo& op, Params* p) {
+  *p = default_params();
+  for (int i = 0; i < kAttributeCount; ++i) {
+    const AttributeSpec& spec = kAttributes[i];
+    if (!has_attribute(op, spec.name)) continue;
+    if (!read_attribute(api, node, spec, (char*)p + spec.offset) && spec.required)
+      return bad_attribute(api, op, spec.name, "is missing or of the wrong type or length");
+  }
+  if (const char* why = check_params(op, *p)) {
+    Text t;
+    t << "attnc::" << op.name << ": " << why;
+    return error(api, t);
+  }
+  return nullptr;
+}
+
+// ---------------------------------------------------------------- shapes
+
+OrtStatus* shape_of(Table api, const OrtValue* value, Shape* shape, int64_t* elements) {
+  OrtTensorTypeAndShapeInfo* info = nullptr;
+  OrtStatus* status = call<OrtStatus*>(api, kGetTensorTypeAndShape, value, &info);
+  if (status) return status;
+  size_t rank = 0;
+  status = call<OrtStatus*>(api, kGetDimensionsCount, info, &rank);
+  if (!status && shape) {
+    shape->rank = rank;
+    if (rank <= kMaxRank) status = call<OrtStatus*>(api, kGetDimensions, info, shape->dims, rank);
+  }
+  if (!status && elements) {
+    size_t n = 0;
+    status = call<OrtStatus*>(api, kGetTensorShapeElementCount, info, &n);
+    *elements = (int64_t)n;
+  }
+  call<void>(api, kReleaseTensorTypeAndShapeInfo, info);
+  return status;
+}
+
+OrtStatus* bad_shape(const Kernel& k, const Shape& x, const char* why, int input, int64_t got, int64_t need) {
+  Text t;
+  t << "attnc::" << k.info->name << " (" << k.node << "): ";
+  if (input > 0) t << "input " << (int64_t)input << " has " << got << " elements, needs " << need;
+  else t << why;
+  t << " for x of shape ";
+  t.shape(x.dims, x.rank <= kMaxRank ? x.rank : 0);
+  return error(k.api, t);
+}
+
+// The name of an unknown output size: the same function of the same symbol has the same name.
+void window_name(Text* t, const Params& p, int axis, const char* of) {
+  if (!of || !*of) return;
+  *t << "attnc.window(" << of << "," << p.kernel_shape[axis] << "," << p.strides[axis] << ","
+     << p.dilations[axis] << "," << p.pads[axis] << "," << p.pads[axis + 2] << ")";
+}
+
+OrtStatus* set_output(Table api, OrtShapeInferContext* context, const Shape& y, const char** names) {
+  OrtTensorTypeAndShapeInfo* out = nullptr;
+  OrtStatus* s = call<OrtStatus*>(api, kCreateTensorTypeAndShapeInfo, &out);
+  if (s) return s;
+  s = call<OrtStatus*>(api, kSetTensorElementType, out, (int)kFloat);
+  if (!s) s = call<OrtStatus*>(api, kSetDimensions, out, y.dims, y.rank);
+  if (!s) s = call<OrtStatus*>(api, kSetSymbolicDimensions, out, names, y.rank);
+  if (!s) s = call<OrtStatus*>(api, kShapeInferContext_SetOutputTypeShape, context, (size_t)0, out);
+  call<void>(api, kReleaseTensorTypeAndShapeInfo, out);
+  return s;
+}
+
+OrtStatus* infer(const OrtCustomOp* self, OrtShapeInferContext* context) {
+  const Table api = g_api;
+  const OpInfo& op = info_of(self);
+  OrtTensorTypeAndShapeInfo* in = nullptr;  // owned by the context
+  OrtStatus* s = call<OrtStatus*>(api, kShapeInferContext_GetInputTypeShape, context, (size_t)0, &in);
+  size_t rank = 0;
+  if (!s) s = call<OrtStatus*>(api, kGetDimensionsCount, in, &rank);
+  if (s || rank != kMaxRank) return s;  // an unknown rank: nothing to say
+  int64_t x[kMaxRank];
+  const char* names[kMaxRank] = {"", "", "", ""};
+  s = call<OrtStatus*>(api, kGetDimensions, in, x, rank);
+  if (!s) s = call<OrtStatus*>(api, kGetSymbolicDimensions, in, names, rank);
+  Params p;
+  if (!s) s = read_params(api, context, op, &p);
+  if (s) return s;
+  Shape y;
+  if (!op.shape(p, x, &y)) {
+    Text t;
+    t << "attnc::" << op.name << ": x of shape ";
+    t.shape(x, rank) << " does not fit; the output would be ";
+    return error(api, t.shape(y.dims, y.rank));
+  }
+  const bool windowed = has_attribute(op, "kernel_shape");
+  const int h = op.shape == kOpInfos[0].shape ? 2 : 1;
+  Text height, width;
+  height << "";
+  width << "";
+  if (windowed) {
+    window_name(&height, p, 0, names[h]);
+    window_name(&width, p, 1, names[h + 1]);
+  }
+  const char* out[kMaxRank] = {names[0], windowed ? height.data : names[1],
+                               windowed ? width.data : names[2], ""};
+  for (size_t i = 0; i < y.rank; ++i)
+    if (y.dims[i] >= 0) out[i] = "";
+  return set_output(api, context, y, out);
+}
+
+// ---------------------------------------------------------------- host services
+
+struct Host {
+  Table api;
+  OrtKernelContext* context;
+  const OrtMemoryInfo* memory;
+  OrtAllocator* allocator;
+  OrtStatus* status;
+};
+
+void* host_alloc(void* user, size_t bytes) {
+  Host& h = *(Host*)user;
+  if (!h.allocator)
+    h.status = call<OrtStatus*>(h.api, kKernelContext_GetAllocator, h.context, h.memory, &h.allocator);
+  void* raw = nullptr;
+  if (!h.status) h.status = call<OrtStatus*>(h.api, kAllocatorAlloc, h.allocator, bytes + 128, &raw);
+  if (h.status || !raw) return nullptr;
+  char* aligned = (char*)(((uintptr_t)raw + 127) & ~(uintptr_t)63);
+  ((void**)aligned)[-1] = raw;
+  return aligned;
+}
+
+void host_free(void* user, void* memory) {
+  Host& h = *(Host*)user;
+  failed(h.api, call<OrtStatus*>(h.api, kAllocatorFree, h.allocator, ((void**)memory)[-1]));
+}
+
+void host_parallel(void* user, size_t tasks, void (*task)(void*, size_t), void* arg) {
+  Host& h = *(Host*)user;
+  if (tasks == 1) return task(arg, 0);
+  OrtStatus* s = call<OrtStatus*>(h.api, kKernelContext_ParallelFor, h.context, task, tasks, tasks, arg);
+  if (s && h.status) failed(h.api, s);
+  else if (s) h.status = s;
+}
+
+// ---------------------------------------------------------------- kernels
+
+OrtStatus* create(const OrtCustomOp* self, Table api, const OrtKernelInfo* info, void** out) {
+  const OpInfo& op = info_of(self);
+  Kernel* k = (Kernel*)malloc(sizeof(Kernel));
+  Text t;
+  if (!k) return error(api, t << "attnc: out of memory", kFail);
+  *k = {};
+  k->info = &op;
+  k->api = api;
+  const char* available;
+  k->kernels = attnc_select(kIsaNames[static_cast<const Op*>(self)->isa], &available);
+  OrtStatus* s = read_params(api, info, op, &k->params);
+  if (!s) s = call<OrtStatus*>(api, kCreateCpuMemoryInfo, 1, 0, &k->memory);  // arena, default
+  size_t length = sizeof(k->node);
+  if (failed(api, call<OrtStatus*>(api, kKernelInfo_GetNodeName, info, k->node, &length))) k->node[0] = 0;
+  for (int i = 1; i < op.inputs && !s; ++i) {
+    int constant = 0;
+    const OrtValue* value = nullptr;
+    s = call<OrtStatus*>(api, kKernelInfoGetConstantInput_tensor, info, (size_t)i, &constant, &value);
+    if (s || !constant) continue;
+    s = shape_of(api, value, nullptr, &k->elements[i]);
+    if (!s) s = call<OrtStatus*>(api, kGetTensorMutableData, const_cast<OrtValue*>(value), (void**)&k->constant[i]);
+  }
+  if (s) {
+    if (k->memory) call<void>(api, kReleaseMemoryInfo, k->memory);
+    free(k);
+    return s;
+  }
+  *out = k;
+  return nullptr;
+}
+
+void destroy(void* kernel) {
+  if (!kernel) return;
+  Kernel* k = (Kernel*)kernel;
+  call<void>(k->api, kReleaseMemoryInfo, k->memory);
+  free(k);
+}
+
+// Inputs that are no initializers, and the check of every weight's size.
+OrtStatus* gather(const Kernel& k, OrtKernelContext* context, const Shape& x, const Shape& y, Call* c) {
+  for (int i = 1; i < k.info->inputs; ++i) {
+    int64_t n = k.elements[i];
+    c->in[i] = k.constant[i];
+    if (!c->in[i]) {
+      const OrtValue* value = nullptr;
+      OrtStatus* s = call<OrtStatus*>(k.api, kKernelContext_GetInput, context, (size_t)i, &value);
+      if (!s) s = shape_of(k.api, value, nullptr, &n);
+      if (!s) s = call<OrtStatus*>(k.api, kGetTensorMutableData, const_cast<OrtValue*>(value), (void**)&c->in[i]);
+      if (s) return s;
+    }
+    const int64_t need = k.info->elements(k.params, x.dims, y.dims, i);
+    if (n != need) return bad_shape(k, x, "", i, n, need);
+  }
+  return nullptr;
+}
+
+OrtStatus* finish(const Kernel& k, Host& host, AttncStatus result) {
+  if (host.allocator) call<void>(k.api, kReleaseAllocator, host.allocator);
+  if (host.status || result == kAttncOk) return host.status;
+  Text t;
+  t << "attnc::" << k.info->name << " (" << k.node << "): "
+    << (result == kAttncNoMemory ? "out of memory" : "the convolution's window has too many separate stretches");
+  return error(k.api, t, kFail);
+}
+
+OrtStatus* compute(void* kernel, OrtKernelContext* context) {
+  const Kernel& k = *(const Kernel*)kernel;
+  const OrtValue* value = nullptr;
+  OrtValue* output = nullptr;
+  Shape x, y;
+  Call c = {};
+  OrtStatus* s = call<OrtStatus*>(k.api, kKernelContext_GetInput, context, (size_t)0, &value);
+  if (!s) s = shape_of(k.api, value, &x, nullptr);
+  if (s) return s;
+  if (x.rank != kMaxRank) return bad_shape(k, x, "x must have 4 dimensions", 0, 0, 0);
+  if (!k.info->shape(k.params, x.dims, &y)) return bad_shape(k, x, "the window or the channels do not fit", 0, 0, 0);
+  s = gather(k, context, x, y, &c);
+  if (!s) s = call<OrtStatus*>(k.api, kKernelContext_GetOutput, context, (size_t)0, (const int64_t*)y.dims, y.rank, &output);
+  if (!s) s = call<OrtStatus*>(k.api, kGetTensorMutableData, const_cast<OrtValue*>(value), (void**)&c.in[0]);
+  if (!s) s = call<OrtStatus*>(k.api, kGetTensorMutableData, output, (void**)&c.y);
+  if (s) return s;
+  for (size_t i = 0; i < y.rank; ++i)
+    if (y.dims[i] == 0) return nullptr;
+  Host services = {k.api, context, k.memory, nullptr, nullptr};
+  const AttncHost host = {&services, host_alloc, host_free, host_parallel};
+  c.host = &host;
+  c.kernels = k.kernels;
+  c.p = &k.params;
+  c.x_dims = x.dims;
+  c.y_dims = y.dims;
+  return finish(k, services, k.info->run(c));
+}
+
+// ---------------------------------------------------------------- registration
+
+const char* name_of(const OrtCustomOp* op) { return info_of(op).name; }
+const char* provider(const OrtCustomOp*) { return "CPUExecutionProvider"; }
+int float_type(const OrtCustomOp*, size_t) { return kFloat; }
+size_t input_count(const OrtCustomOp* op) { return (size_t)info_of(op).inputs; }
+size_t one(const OrtCustomOp*) { return 1; }
+int zero_at(const OrtCustomOp*, size_t) { return 0; }
+int zero(const OrtCustomOp*) { return 0; }
+int first_version(const OrtCustomOp*) { return 1; }
+int last_version(const OrtCustomOp*) { return 0x7fffffff; }
+
+constexpr Op make(int isa, int op) {
+  Op o = {};
+  o.version = kApiVersion;
+  o.GetName = name_of;
+  o.GetExecutionProviderType = provider;
+  o.GetInputType = o.GetOutputType = float_type;
+  o.GetInputTypeCount = input_count;
+  o.GetOutputTypeCount = one;
+  o.KernelDestroy = destroy;
+  o.GetInputCharacteristic = o.GetOutputCharacteristic = o.GetInputMemoryType = zero_at;
+  o.GetVariadicInputMinArity = o.GetVariadicInputHomogeneity = zero;
+  o.GetVariadicOutputMinArity = o.GetVariadicOutputHomogeneity = zero;
+  o.CreateKernelV2 = create;
+  o.KernelComputeV2 = compute;
+  o.InferOutputShapeFn = infer;
+  o.GetStartVersion = first_version;
+  o.GetEndVersion = last_version;
+  o.info = &kOpInfos[op];
+  o.isa = isa;
+  return o;
+}
+
+#define ATTNC_ROW(isa) \
+  {make(isa, 0), make(isa, 1), make(isa, 2), make(isa, 3), make(isa, 4), make(isa, 5), make(isa, 6), make(isa, 7)}
+constexpr Op kOpObjects[kIsas][kOps] = {ATTNC_ROW(0), ATTNC_ROW(1), ATTNC_ROW(2), ATTNC_ROW(3)};
+
+int isa_index(const char* name) {
+  for (int i = 0; i < kIsas; ++i) {
+    int j = 0;
+    while (name[j] && name[j] == kIsaNames[i][j]) ++j;
+    if (name[j] == kIsaNames[i][j]) return i;
+  }
+  return -1;
+}
+
+OrtStatus* make_domain(Table api, int isa, OrtCustomOpDomain** out) {
+  OrtStatus* s = call<OrtStatus*>(api, kCreateCustomOpDomain, "attnc", out);
+  for (int i = 0; i < kOps && !s; ++i)
+    s = call<OrtStatus*>(api, kCustomOpDomain_Add, *out, static_cast<const OrtCustomOp*>(&kOpObjects[isa][i]));
+  return s;
+}
+
+// The domain of this instruction set, made at its first use in the process.
+OrtStatus* domain_of(Table api, int isa, OrtCustomOpDomain** out) {
+  *out = __atomic_load_n(&g_domains[isa], __ATOMIC_ACQUIRE);
+  if (*out) return nullptr;
+  OrtCustomOpDomain* made = nullptr;
+  OrtStatus* s = make_domain(api, isa, &made);
+  if (s) return s;
+  if (__atomic_compare_exchange_n(&g_domains[isa], out, made, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+    *out = made;
+  else
+    call<void>(api, kReleaseCustomOpDomain, made);
+  return nullptr;
+}
+
+OrtStatus* too_old(const OrtApiBase* base) {
+  const Table api = base->GetApi(1);
+  Text t;
+  t << "attnc: the kernels need ONNX Runtime 1.17 or newer, this is " << base->GetVersionString();
+  return api ? error(api, t, kFail) : nullptr;
+}
+
+}  // namespace
+}  // namespace ort
+
+#if defined(_WIN32)
+#define ATTNC_EXPORT extern "C" __declspec(dllexport)
+#else
+#define ATTNC_EXPORT extern "C" __attribute__((visibility("default")))
+#endif
+
+ATTNC_EXPORT ort::OrtStatus* RegisterCustomOps(ort::OrtSessionOptions* options, const ort::OrtApiBase* base) {
+  using namespace ort;
+  const Table api = base->GetApi(kApiVersion);
+  if (!api) return too_old(base);
+  const char* wanted = getenv("ATTNC_CPU_ISA");
+  const char* available;
+  const AttncKernels* kernels = attnc_select(wanted, &available);
+  Text t;
+  if (!kernels)
+    return error(api, t << "attnc: ATTNC_CPU_ISA=" << wanted << " is unknown or not available on this processor, which has: " << available);
+  Table none = nullptr;
+  if (!__atomic_compare_exchange_n(&g_api, &none, api, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE) && none != api)
+    return error(api, t << "attnc: this process already registered the kernels in another ONNX Runtime", kFail);
+  OrtCustomOpDomain* domain = nullptr;
+  OrtStatus* s = domain_of(api, isa_index(kernels->isa), &domain);
+  return s ? s : call<OrtStatus*>(api, kAddCustomOpDomain, options, domain);
+}

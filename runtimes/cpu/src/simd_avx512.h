@@ -1,0 +1,24 @@
+// AVX-512F vectors of 16 floats. Included inside the namespace of the instruction set.
+typedef __m512 V;
+typedef __mmask16 Mask;
+constexpr int W = 16;
+constexpr int kMaxPanels = 3;
+// Tallest tile for 1, 2 and 3 panels: accumulators + panel rows + one broadcast fill 32 registers.
+constexpr int kMaxRows[kMaxPanels] = {16, 12, 8};
+inline V load(const float* p) { return _mm512_loadu_ps(p); }
+inline void store(float* p, V v) { _mm512_storeu_ps(p, v); }
+inline Mask lanes(Int n) { return (Mask)((1u << n) - 1u); }
+inline V loadn(const float* p, Int n) { return _mm512_maskz_loadu_ps(lanes(n), p); }
+inline void storen(float* p, V v, Int n) { _mm512_mask_storeu_ps(p, lanes(n), v); }
+inline V set1(float f) { return _mm512_set1_ps(f); }
+inline V add(V a, V b) { return _mm512_add_ps(a, b); }
+inline V sub(V a, V b) { return _mm512_sub_ps(a, b); }
+inline V mul(V a, V b) { return _mm512_mul_ps(a, b); }
+inline V div(V a, V b) { return _mm512_div_ps(a, b); }
+inline V fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
+inline V vmin(V bound, V x) { return _mm512_min_ps(bound, x); }  // a NaN in x survives
+inline V vmax(V bound, V x) { return _mm512_max_ps(bound, x); }
+inline V nearest(V x) { return _mm512_roundscale_ps(x, 8); }
+inline V scale2(V x, V n) { return _mm512_scalef_ps(x, n); }  // x * 2^n, n integral
+inline float sum_lanes(V v) { return _mm512_reduce_add_ps(v); }
+inline float max_lanes(V v) { return _mm512_reduce_max_ps(v); }

@@ -1,0 +1,32 @@
+// NEON vectors of 4 floats (AArch64). Included inside the namespace of the instruction set.
+typedef float32x4_t V;
+constexpr int W = 4;
+constexpr int kMaxPanels = 1;
+constexpr int kMaxRows[kMaxPanels] = {6};  // 24 accumulators + 4 panel registers + scalars
+inline V load(const float* p) { return vld1q_f32(p); }
+inline void store(float* p, V v) { vst1q_f32(p, v); }
+inline V loadn(const float* p, Int n) {
+  float t[W] = {0, 0, 0, 0};
+  for (Int i = 0; i < n; ++i) t[i] = p[i];
+  return vld1q_f32(t);
+}
+inline void storen(float* p, V v, Int n) {
+  float t[W];
+  vst1q_f32(t, v);
+  for (Int i = 0; i < n; ++i) p[i] = t[i];
+}
+inline V set1(float f) { return vdupq_n_f32(f); }
+inline V add(V a, V b) { return vaddq_f32(a, b); }
+inline V sub(V a, V b) { return vsubq_f32(a, b); }
+inline V mul(V a, V b) { return vmulq_f32(a, b); }
+inline V div(V a, V b) { return vdivq_f32(a, b); }
+inline V fma(V a, V b, V c) { return vfmaq_f32(c, a, b); }  // a broadcast a becomes fmla by lane
+inline V vmin(V bound, V x) { return vminq_f32(bound, x); }
+inline V vmax(V bound, V x) { return vmaxq_f32(bound, x); }
+inline V nearest(V x) { return vrndnq_f32(x); }
+inline V scale2(V x, V n) {  // x * 2^n, n integral and within the exponent's range
+  const int32x4_t e = vaddq_s32(vcvtnq_s32_f32(n), vdupq_n_s32(127));
+  return vmulq_f32(x, vreinterpretq_f32_s32(vshlq_n_s32(e, 23)));
+}
+inline float sum_lanes(V v) { return vaddvq_f32(v); }
+inline float max_lanes(V v) { return vmaxvq_f32(v); }
