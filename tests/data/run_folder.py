@@ -1,0 +1,21 @@
+"""Run every model of a folder on the inputs beside it; needs ONNX Runtime and NumPy only.
+
+python run_folder.py FOLDER [LIBRARY]: reads NAME.onnx and NAME.npz, writes NAME.out.npy.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+folder, libraries = Path(sys.argv[1]), sys.argv[2:]
+for model in sorted(folder.glob("*.onnx")):
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 2
+    options.log_severity_level = 3
+    for library in libraries:
+        options.register_custom_ops_library(library)
+    session = ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    feeds = dict(np.load(model.with_suffix(".npz")))
+    np.save(model.with_suffix(".out.npy"), session.run(None, feeds)[0])
