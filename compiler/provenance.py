@@ -42,7 +42,14 @@ def _scope_of_name(name: str) -> str:
         return ""
     path = ""
     for part in name.split("/")[1:-1]:
-        path = part if not path or part.startswith(path + ".") else f"{path}.{part}"
+        # A Sequential repeats its own name before the index: "/stages/stages.1".
+        parent, _, last = path.rpartition(".")
+        if path and part.startswith(path + "."):
+            path = part
+        elif last and part.startswith(last + "."):
+            path = f"{parent}.{part}".lstrip(".")
+        else:
+            path = f"{path}.{part}".lstrip(".")
     return path
 
 

@@ -90,7 +90,8 @@ def build_model(
 
     Weights come from `checkpoint` (`.pth`, `.pt`, `.safetensors`), or else from `seed`: the same on
     every machine, and torch's own random state stays as it was. `num_classes` is that of the
-    published variant where None; `options` go to the family's `create`. Raises UnknownModelError,
+    published variant where None; `options` go to the family's `create`. The model's attribute
+    `attnc_config` tells the compiler for what input it is meant. Raises UnknownModelError,
     ModelOptionError, CheckpointError.
     """
     import torch
@@ -112,4 +113,5 @@ def build_model(
     else:
         gains = getattr(module, "INIT_GAINS", ())
         model.load_state_dict(seeded_state_dict(model.state_dict(), seed, gains))
+    model.attnc_config = model_config(name)  # type: ignore[assignment]
     return model.requires_grad_(False)
