@@ -137,7 +137,7 @@ def build(
     """
     target = TARGETS[target_name]
     compiler = zig_path() if compiler in (None, "zig") else compiler
-    extra = "-fsanitize=address,undefined -fno-sanitize-recover=all -g".split() if sanitize else []
+    extra = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g"] if sanitize else []
     kind = ("-bench" if bench else "") + ("-sanitize" if sanitize else "")
     result = output / f"attnc_kernels{kind}-{target.name}.{target.suffix}"
     stamp = result.with_name(f".{result.name}.hash")

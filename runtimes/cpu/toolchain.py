@@ -8,14 +8,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-COMMON = (
-    "-std=c++17 -O3 -g0 -fPIC -fno-exceptions -fno-rtti -fno-threadsafe-statics "
-    "-fvisibility=hidden -fno-sanitize=all -fno-stack-protector -fno-math-errno -Wall -Wextra"
-).split()
+COMMON = [
+    "-std=c++17",
+    "-O3",
+    "-g0",
+    "-fPIC",
+    "-fno-exceptions",
+    "-fno-rtti",
+    "-fno-threadsafe-statics",
+    "-fvisibility=hidden",
+    "-fno-sanitize=all",
+    "-fno-stack-protector",
+    "-fno-math-errno",
+    "-Wall",
+    "-Wextra",
+]
 SHARED = ("dispatch.cpp", "kernels_plain.cpp")
 ORT_LAYER = ("ort_ops.cpp", "ort_register.cpp")
 BENCH_LAYER = ("bench_api.cpp",)
-AVX512 = "-mavx512f -mavx512dq -mavx512bw -mavx512vl -mfma -mprefer-vector-width=512".split()
+AVX512 = [
+    "-mavx512f",
+    "-mavx512dq",
+    "-mavx512bw",
+    "-mavx512vl",
+    "-mfma",
+    "-mprefer-vector-width=512",
+]
 X86 = {"kernels_avx512.cpp": AVX512, "kernels_avx2.cpp": ["-mavx2", "-mfma"]}
 ARM: dict[str, list[str]] = {"kernels_neon.cpp": []}
 

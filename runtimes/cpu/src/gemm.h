@@ -4,6 +4,13 @@
 // kernel row, a plain product has one), so that nothing is ever copied into im2col form. B may be
 // packed weights or any row-major matrix: panel and k strides are explicit.
 
+#define ATTNC_INLINE inline __attribute__((always_inline))
+#define ATTNC_UNROLL _Pragma("GCC unroll 32")
+
+inline Int ceil_div(Int a, Int b) { return (a + b - 1) / b; }
+inline Int least(Int a, Int b) { return a < b ? a : b; }
+inline Int most(Int a, Int b) { return a > b ? a : b; }
+
 constexpr int kVecs = 16 / W;  // vectors of a panel
 
 struct Run {
@@ -30,35 +37,51 @@ struct Prefetch {  // cache lines of the panels that come next, a few at every f
   Int lines;
 };
 
-inline __attribute__((always_inline)) void store_row(const Gemm& g, const V* acc, Int i, Int j, int vecs) {
+// Writes R finished rows. Every loop over accumulators is unrolled: an index that is not a constant
+// would put the accumulators into memory, and the inner loop would store them at every step.
+template <int R, int N>
+ATTNC_INLINE void store_rows(const Gemm& g, const V (&acc)[R][N], Int i, Int j) {
   const V lo = set1(g.lo), hi = set1(g.hi);
   float* c = g.c + i * g.ldc + j;
   const float* r = g.residual ? g.residual + i * g.ldr + j : nullptr;
-  if (j + vecs * W <= g.n) {
-    for (int v = 0; v < vecs; ++v) {
-      const V x = r ? add(acc[v], load(r + v * W)) : acc[v];
-      store(c + v * W, vmin(hi, vmax(lo, x)));
+  if (j + N * W <= g.n) {
+    ATTNC_UNROLL
+    for (int row = 0; row < R; ++row, c += g.ldc, r += r ? g.ldr : 0) {
+      ATTNC_UNROLL
+      for (int v = 0; v < N; ++v) {
+        const V x = r ? add(acc[row][v], load(r + v * W)) : acc[row][v];
+        store(c + v * W, vmin(hi, vmax(lo, x)));
+      }
     }
     return;
   }
-  for (int v = 0; v < vecs; ++v) {
-    const Int left = g.n - j - v * W;
-    if (left <= 0) return;
-    const Int lanes_left = left < W ? left : W;
-    const V x = r ? add(acc[v], loadn(r + v * W, lanes_left)) : acc[v];
-    storen(c + v * W, vmin(hi, vmax(lo, x)), lanes_left);
+  float spill[R][N * W];
+  ATTNC_UNROLL
+  for (int row = 0; row < R; ++row) {
+    ATTNC_UNROLL
+    for (int v = 0; v < N; ++v) store(spill[row] + v * W, acc[row][v]);
   }
+  for (int row = 0; row < R; ++row, c += g.ldc, r += r ? g.ldr : 0)
+    for (Int k = 0; k < g.n - j; k += W) {
+      const Int n = least(W, g.n - j - k);
+      const V x = load(spill[row] + k);
+      storen(c + k, vmin(hi, vmax(lo, r ? add(x, loadn(r + k, n)) : x)), n);
+    }
 }
 
 // One step of k: a column of R values of A against a row of P panels.
 template <int R, int P>
-inline __attribute__((always_inline)) void rank1(V (&acc)[R][P * kVecs], const float* const* a,
+ATTNC_INLINE void rank1(V (&acc)[R][P * kVecs], const float* const* a,
                                                  Int lda, Int k, const float* b, Int b_panel) {
   V row[P * kVecs];
+  ATTNC_UNROLL
   for (int p = 0; p < P; ++p)
+    ATTNC_UNROLL
     for (int v = 0; v < kVecs; ++v) row[p * kVecs + v] = load(b + p * b_panel + v * W);
+  ATTNC_UNROLL
   for (int r = 0; r < R; ++r) {
     const V x = set1(a[r / 3][(r % 3) * lda + k]);
+    ATTNC_UNROLL
     for (int v = 0; v < P * kVecs; ++v) acc[r][v] = fma(x, row[v], acc[r][v]);
   }
 }
@@ -67,8 +90,10 @@ inline __attribute__((always_inline)) void rank1(V (&acc)[R][P * kVecs], const f
 template <int R, int P>
 void tile(const Gemm& g, Int i, Int panel, Prefetch pf) {
   V acc[R][P * kVecs];
+  ATTNC_UNROLL
   for (int v = 0; v < P * kVecs; ++v) {
     const V x = g.bias ? load(g.bias + panel * 16 + v * W) : set1(0.0f);
+    ATTNC_UNROLL
     for (int r = 0; r < R; ++r) acc[r][v] = x;
   }
   const Int lda = g.lda, b_k = g.b_k, b_panel = g.b_panel;
@@ -88,7 +113,7 @@ void tile(const Gemm& g, Int i, Int panel, Prefetch pf) {
       for (int r = 0; r < R; r += 3) ++a[r / 3];
     }
   }
-  for (int r = 0; r < R; ++r) store_row(g, acc[r], i + r, panel * 16, P * kVecs);
+  store_rows(g, acc, i, panel * 16);
 }
 
 typedef void (*Tile)(const Gemm&, Int, Int, Prefetch);
@@ -111,9 +136,6 @@ inline Tile pick_panels(Int panels, Int rows) {
   }
 }
 
-inline Int ceil_div(Int a, Int b) { return (a + b - 1) / b; }
-inline Int least(Int a, Int b) { return a < b ? a : b; }
-inline Int most(Int a, Int b) { return a > b ? a : b; }
 inline Int panels_of(Int n) { return ceil_div(n, 16); }
 
 // Panels taken together from `left` ones: as many as fit, but never leaving a single one over.

@@ -89,6 +89,7 @@ struct AttncKernels {
 #define ATTNC_MEMBER(name, args) AttncStatus (*name)(const AttncHost*, const args*);
   ATTNC_KERNELS(ATTNC_MEMBER)
 #undef ATTNC_MEMBER
+  double (*peak)(Int rounds, float* sink);  // multiply-adds from registers alone, for benchmarks
 };
 
 }  // extern "C"
