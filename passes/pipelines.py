@@ -1,0 +1,83 @@
+"""The ordered list of passes, with the reason for each place in the order."""
+
+from __future__ import annotations
+
+from attnc.compiler.pipeline import Pass
+from attnc.passes.canonical.attention_op import CanonicalAttention
+from attnc.passes.canonical.batch_norm import FoldBatchNorm
+from attnc.passes.canonical.conv import CanonicalConv
+from attnc.passes.canonical.group_norm import CanonicalGroupNorm
+from attnc.passes.canonical.linear import CanonicalLinear
+from attnc.passes.canonical.opset import SettleOpset
+from attnc.passes.canonical.pool import CanonicalGlobalPool, CanonicalPooledVector
+from attnc.passes.canonical.sequence import CanonicalSequence
+from attnc.passes.clean.constants import ConstantsToInitializers
+from attnc.passes.clean.dead import DeadCode
+from attnc.passes.clean.duplicates import MergeDuplicates
+from attnc.passes.clean.fold import FoldConstants
+from attnc.passes.clean.identity import RemoveIdentity
+from attnc.passes.clean.infer import InferShapes
+from attnc.passes.clean.shapes import FoldShapes
+from attnc.passes.fuse.conv import FuseConv, FuseConvAdd
+from attnc.passes.fuse.feed_forward import fuse_feed_forward
+from attnc.passes.fuse.inverted_bottleneck import fuse_inverted_bottleneck
+from attnc.passes.fuse.pool_linear import fuse_pool_linear
+from attnc.passes.fuse.residual_depthwise import fold_residual_depthwise
+from attnc.passes.fuse.single_head_attention import FuseSingleHeadAttention
+from attnc.passes.fuse.squeeze_excite import fuse_squeeze_excite
+
+
+def clean() -> list[Pass]:
+    """Removes what does nothing; afterwards constants are initializers and shapes are known."""
+    return [
+        ConstantsToInitializers(),  # first: every question about constants looks there
+        DeadCode(),  # less to look at for all that follow
+        SettleOpset(),  # older opsets: axes become inputs, as all that follows expects
+        FoldConstants(),  # constants in front of shape arithmetic
+        InferShapes(),  # sizes, for folding shape arithmetic
+        FoldShapes(),  # Reshape targets become constants
+        RemoveIdentity(),  # casts between constants and their users
+        FoldConstants(),  # what hung on the sizes
+        InferShapes(),  # Reshapes with constant targets have shapes now
+        FoldShapes(),  # sizes that only those shapes gave
+        RemoveIdentity(),  # Reshapes whose target is known only now
+        MergeDuplicates(),  # after folding, when equal things look equal
+        DeadCode(),  # what the others left without a reader
+    ]
+
+
+def canonical() -> list[Pass]:
+    """Brings each idea to one form."""
+    return [
+        CanonicalSequence(),  # sequences hide everything behind them
+        CanonicalConv(),  # before BatchNorm, which folds into canonical convolutions
+        CanonicalLinear(),  # likewise
+        FoldBatchNorm(),  # before all fusions: they end at a normalisation
+        CanonicalAttention(),  # one spelling of attention, whatever the opset
+        CanonicalGroupNorm(),  # one spelling for the attention's pattern
+        CanonicalGlobalPool(),  # one spelling for gates and heads
+        CanonicalPooledVector(),  # after the pooling has its form
+        InferShapes(),  # canonical nodes between others have no shapes yet
+        FoldBatchNorm(),  # those of linear layers that only now follow a pooling
+    ]
+
+
+def fuse() -> list[Pass]:
+    """Replaces patterns by semantic operators, blocks before layers."""
+    return [
+        fold_residual_depthwise(),  # before Conv + Add takes the residual
+        FuseSingleHeadAttention(),  # blocks first: layers inside them are then gone
+        fuse_feed_forward(),  # likewise
+        fuse_squeeze_excite(),  # the inverted bottleneck holds one
+        fuse_inverted_bottleneck(),  # before its convolutions are fused one by one
+        fuse_pool_linear(),  # the head
+        FuseConvAdd(),  # residuals that no block took
+        FuseConv(),  # last: every convolution that is left
+        DeadCode(),  # constants of what was replaced
+        SettleOpset(),  # newer opsets: what is left is old enough by now
+    ]
+
+
+def default() -> list[Pass]:
+    """The passes that every target starts with."""
+    return [*clean(), *canonical(), *fuse()]
