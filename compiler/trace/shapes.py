@@ -94,12 +94,12 @@ def _forget_symbolic(model: ir.Model) -> None:
 
 def infer_shapes(model: ir.Model) -> None:
     """Fill in types and shapes by ONNX's inference, in place."""
-    # Exporters have been seen to note a tensor's type for a sequence, which inference trips over.
+    with quiet():
+        common.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
+    # onnx_ir brings a sequence back as a tensor, which the next inference would trip over.
     for node in model.graph.all_nodes():
         if node.op_type == "SplitToSequence":
             node.outputs[0].type = node.outputs[0].shape = None
-    with quiet():
-        common.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
 
 
 def settle_input(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from attnc.compiler.provenance import compact
+from attnc.compiler.provenance import MODULE_KEY, compact, copy_metadata
 
 from .traced import BATCH_NAME, IR_VERSION
 
@@ -35,11 +35,20 @@ def _name_nodes(model: ir.Model) -> None:
             node.name = name
 
 
+def _fill_gaps(model: ir.Model) -> None:
+    """Exporters lose the origin of nodes that they rewrite: take what the neighbours share."""
+    for node in model.graph.all_nodes():
+        if MODULE_KEY not in node.metadata_props and len(node.inputs):
+            before = [p for value in node.inputs if value is not None and (p := value.producer())]
+            copy_metadata([*before, *node.successors()], [node])
+
+
 def tidy(model: ir.Model) -> None:
     """Rewrite metadata, symbols and versions of the model, in place."""
     for node in model.graph.all_nodes():
         compact(node)
         node.doc_string = None
+    _fill_gaps(model)
     model.graph.metadata_props.clear()
     model.metadata_props.clear()
     model.graph.doc_string = model.doc_string = None

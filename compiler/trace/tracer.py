@@ -12,6 +12,7 @@ from attnc.compiler.errors import UsageError
 from attnc.compiler.manifest import Preprocessing, SourceInfo, TensorSpec
 
 from .hashing import hash_initializers, hash_state_dict
+from .onnx_file import check_operators
 from .opset import convert_opset
 from .request import check_request, refuse_weight_options
 from .shapes import infer_shapes, settle_input, the_input, the_outputs
@@ -41,10 +42,10 @@ def _traced(
     """The last steps, the same for all: tidy, fixed input shape, our opset, specs."""
     tidy(model)
     the_input(model, source.name)
+    check_operators(model, source.name)
     infer_shapes(model)
     convert_opset(model, OPSET)
     settle_input(model, source.name, request.image_size, request.batch)
-    tidy(model)
     return TracedModel(
         model=model,
         reference=reference,
