@@ -1,0 +1,64 @@
+"""The verdict of one check, and of all of them: what did not run is never counted as passed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from attnc.runtimes.compare import RELATIVE_LIMIT, Comparison
+
+Status = Literal["verified", "failed", "build-only", "not-verified"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check: `value` was measured, `limit` is what it may be, `reason` says why not."""
+
+    name: str
+    status: Status
+    value: float | None = None
+    limit: float | None = None
+    reason: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """The entry of the report."""
+        return {
+            "name": self.name,
+            "status": self.status,
+            "value": self.value,
+            "limit": self.limit,
+            "reason": self.reason,
+        }
+
+
+@dataclass
+class Report:
+    """All checks of a bundle."""
+
+    checks: list[Check] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Something was verified and nothing failed."""
+        statuses = {check.status for check in self.checks}
+        return "verified" in statuses and "failed" not in statuses
+
+    def as_json(self) -> dict[str, Any]:
+        """The JSON document of `attnc verify`."""
+        return {"ok": self.ok, "checks": [check.as_json() for check in self.checks]}
+
+
+def parity_check(name: str, distance: Comparison, limit: float = RELATIVE_LIMIT) -> Check:
+    """Relative error against its limit; an output with NaN or infinity has no value and fails."""
+    if distance.relative == float("inf"):
+        return Check(name, "failed", None, limit, "the output holds NaN or infinite values")
+    if distance.relative <= limit:
+        return Check(name, "verified", distance.relative, limit)
+    return Check(name, "failed", distance.relative, limit, "the relative error is over the limit")
+
+
+def top1_check(name: str, distance: Comparison) -> Check:
+    """The largest logit is that of the source model, for every picture."""
+    if distance.top1 == 1.0:
+        return Check(name, "verified", 1.0, 1.0)
+    return Check(name, "failed", distance.top1, 1.0, "another class comes first")

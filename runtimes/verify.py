@@ -1,0 +1,155 @@
+"""Is the bundle right: against the recorded outputs and, where it can be rebuilt, the source.
+
+Every input runs twice: with the kernels, and on the function bodies in a session that has never
+heard of attnc.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attnc.compiler.bundle import Bundle
+from attnc.compiler.errors import AttncError, MissingRuntimeError
+from attnc.compiler.progress import SILENT, Progress
+from attnc.compiler.seeded_input import seeded_input
+from attnc.runtimes.attnc_runner import AttncRunner
+from attnc.runtimes.checks import Check, Report, parity_check, top1_check
+from attnc.runtimes.compare import compare
+from attnc.runtimes.photos import NONE_HERE, find_photos
+from attnc.runtimes.preprocess import load_picture, preprocess
+from attnc.runtimes.runner import Runner
+
+Array = NDArray[np.float32]
+Reference = Callable[[Array], Array]
+DYNAMIC_BATCHES = (1, 3)
+LIVE_SEEDS = (11, 12)
+
+
+@dataclass(frozen=True)
+class Case:
+    """An input with the output that is expected; photographs are also checked for top-1."""
+
+    name: str
+    array: Array
+    expected: Array
+    photo: bool = False
+
+
+def verify(
+    bundle: Bundle,
+    rebuild: Callable[[], Reference],
+    images: Path | None = None,
+    progress: Progress = SILENT,
+) -> Report:
+    """Check an opened bundle; `rebuild` gives the source model or raises AttncError.
+
+    Raises UsageError if `images` holds no pictures; what fails or cannot run is in the report.
+    """
+    report = Report()
+    cases = list(_recorded_cases(bundle))
+    progress.stage("rebuilding the source model")
+    try:
+        reference: Reference | None = rebuild()
+    except AttncError as error:
+        reference = None
+        report.checks.append(
+            Check("source", "not-verified", reason=f"the source is not rebuilt: {error.message}")
+        )
+    cases += _live_cases(bundle, reference, images, report)
+    for mode, runner in _modes(bundle, report):
+        progress.stage(f"parity on the {mode}", len(cases))
+        report.checks += _run_cases(mode, runner, cases, progress)
+    return report
+
+
+def _modes(bundle: Bundle, report: Report) -> Iterator[tuple[str, Runner]]:
+    """Active runners: the kernels where this machine can load them, and the bodies."""
+    kernels = _kernels_here(bundle, report)
+    runners = [("kernels", kernels)] if kernels else []
+    for mode, runner in [*runners, ("bodies", AttncRunner(bundle, kernels=False))]:
+        with runner:
+            yield mode, runner
+
+
+def _kernels_here(bundle: Bundle, report: Report) -> Runner | None:
+    from attnc.runtimes.cpu.library import host_target
+
+    host = host_target()
+    for library in bundle.manifest.kernels:
+        if library.target != host:
+            reason = f"built for {library.target}, which does not run on this machine ({host})"
+            report.checks.append(Check(f"library/{library.target}", "build-only", reason=reason))
+    if not bundle.manifest.kernels:
+        reason = "the bundle was exported without kernels"
+        report.checks.append(Check("kernels", "not-verified", reason=reason))
+        return None
+    runner = AttncRunner(bundle)
+    try:
+        runner.activate()
+    except MissingRuntimeError as error:
+        report.checks.append(Check("kernels", "not-verified", reason=error.message))
+        return None
+    runner.deactivate()
+    return runner
+
+
+def _run_cases(mode: str, runner: Runner, cases: list[Case], progress: Progress) -> list[Check]:
+    checks = []
+    name = runner.inputs[0].name
+    for case in cases:
+        output = runner.infer({name: case.array})[runner.outputs[0].name]
+        distance = compare(output, case.expected)
+        checks.append(parity_check(f"parity/{case.name}/{mode}", distance))
+        if case.photo:
+            checks.append(top1_check(f"top1/{case.name}/{mode}", distance))
+        progress.advance()
+    return checks
+
+
+def _recorded_cases(bundle: Bundle) -> Iterator[Case]:
+    for record in bundle.manifest.reference:
+        expected = np.load(bundle.path / record.path, allow_pickle=False)
+        yield Case(
+            f"recorded-seed{record.seed}", seeded_input(record.input_shape, record.seed), expected
+        )
+
+
+def _live_cases(
+    bundle: Bundle, reference: Reference | None, images: Path | None, report: Report
+) -> list[Case]:
+    photos = find_photos(images)
+    if reference is None:
+        report.checks.append(
+            Check("photographs", "not-verified", reason="the source model is not here to compare")
+        )
+        return []
+    cases = []
+    for seed in LIVE_SEEDS:
+        for batch in _batches(bundle):
+            array = seeded_input((batch, *_picture_shape(bundle)), seed)
+            cases.append(Case(f"source-seed{seed}-batch{batch}", array, reference(array)))
+    rule = bundle.manifest.preprocessing
+    if rule is None or not photos:
+        reason = NONE_HERE if rule else "the bundle has no preprocessing rule"
+        report.checks.append(Check("photographs", "not-verified", reason=reason))
+        return cases
+    for photo in photos:
+        array = np.repeat(preprocess(load_picture(photo), rule), _batches(bundle)[0], axis=0)
+        cases.append(Case(f"photo-{photo.stem}", array, reference(array), photo=True))
+    return cases
+
+
+def _batches(bundle: Bundle) -> tuple[int, ...]:
+    batch = bundle.manifest.batch
+    return DYNAMIC_BATCHES if batch == "dynamic" else (batch,)
+
+
+def _picture_shape(bundle: Bundle) -> tuple[int, ...]:
+    sizes: tuple[Any, ...] = bundle.manifest.inputs[0].shape[1:]
+    return tuple(int(size) for size in sizes)
