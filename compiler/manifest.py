@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from attnc.compiler.errors import UnsupportedError, UsageError
 
 VERSION = 1
-FORMAT = "attnc-bundle"
+FORMAT: Final = "attnc-bundle"
 FILE_NAME = "manifest.json"
 
 

@@ -14,5 +14,6 @@ def seeded_input(shape: tuple[int, ...], seed: int) -> NDArray[np.float32]:
     count = int(np.prod(shape))
     words = np.random.Philox(key=seed).random_raw(2 * count).reshape(2, count)
     uniform = ((words >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
-    normal = np.sqrt(-2.0 * np.log(uniform[0])) * np.cos(2.0 * np.pi * uniform[1])
-    return normal.astype(np.float32).reshape(shape)
+    radius: NDArray[np.float64] = np.sqrt(-2.0 * np.log(uniform[0]))
+    normal: NDArray[np.float32] = (radius * np.cos(2.0 * np.pi * uniform[1])).astype(np.float32)
+    return normal.reshape(shape)

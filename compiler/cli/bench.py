@@ -1,0 +1,130 @@
+"""`attnc bench`: is the bundle fast, compared to what people use instead."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from attnc.compiler.cli.options import JsonOption, parse_names, parse_numbers
+
+if TYPE_CHECKING:
+    from attnc.runtimes.registry import Entry
+
+
+def bench(
+    bundle: Annotated[Path, typer.Argument(help="The bundle's folder.")],
+    against: Annotated[
+        str, typer.Option(help="Competitors: ort, torch, torch-compile, openvino.")
+    ] = "ort",
+    threads: Annotated[str, typer.Option(help="Intra-op threads, as in 1,2.")] = "1",
+    batch: Annotated[
+        str | None, typer.Option(help="Batch sizes, as in 1,8; the bundle's own without it.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns of each runner.")] = 40,
+    burst: Annotated[int, typer.Option(min=1, help="Samples per turn.")] = 3,
+    footprint: Annotated[
+        int, typer.Option(min=0, help="Fresh processes for session time and memory; 0: none.")
+    ] = 5,
+    json: JsonOption = None,
+) -> None:
+    """Time a bundle and its competitors in turn, in one process.
+
+    A batch size other than the bundle's own is exported for the benchmark, all runners alike.
+    Competitors that are not installed are named and left out; exit code 4 if none is left.
+    """
+    from attnc.compiler.bundle import Bundle
+    from attnc.compiler.cli.console import print_table, progress, write_json
+    from attnc.compiler.cli.workloads import Workloads
+    from attnc.runtimes.bench import Plan, run_bench
+    from attnc.runtimes.measure import Effort
+
+    opened = Bundle.open(bundle)
+    own = opened.manifest.batch
+    pictures = parse_numbers(batch, "--batch") if batch else (1 if own == "dynamic" else own,)
+    counts = parse_numbers(threads, "--threads")
+    _note_few_cores(counts)
+    plan = Plan(
+        _installed(parse_names(against, "--against")),
+        counts,
+        pictures,
+        Effort(rounds, burst),
+        footprint,
+    )
+    with progress() as shown, Workloads(opened, shown) as workloads:
+        report = run_bench(plan, workloads.at, shown)
+    write_json(report, json)
+    if json != "-":
+        columns = ["runner", "threads", "batch", "median ms", "p90", "p99", "n", "ours / theirs"]
+        print_table(f"{report['model']}, {report['precision']}", columns, _rows(report))
+        _print_footprint(report["footprint"])
+
+
+def _installed(names: tuple[str, ...]) -> tuple[Entry, ...]:
+    from attnc.compiler.cli.console import note
+    from attnc.compiler.errors import MissingRuntimeError, UsageError
+    from attnc.runtimes.registry import find_runner, why_missing
+
+    entries = []
+    for name in names:
+        if name == "attnc":
+            raise UsageError("attnc is always timed", remedy="name competitors in --against")
+        entry = find_runner(name)
+        reason = why_missing(entry)
+        if reason:
+            note(f"not timed: {name}: {reason}")
+        else:
+            entries.append(entry)
+    if not entries:
+        raise MissingRuntimeError(f"none of {', '.join(names)} is installed")
+    return tuple(entries)
+
+
+def _note_few_cores(counts: tuple[int, ...]) -> None:
+    from attnc.compiler.cli.console import note
+    from attnc.runtimes.machine import available_cores
+
+    cores = available_cores()
+    if max(counts) > cores:
+        note(f"{max(counts)} threads on {cores} core(s): they will wait for each other")
+
+
+def _rows(report: dict[str, Any]) -> list[list[str]]:
+    ours = {(r["threads"], r["batch"]): r for r in report["results"] if r["runner"] == "attnc"}
+    return [
+        [
+            row["runner"],
+            str(row["threads"]),
+            str(row["batch"]),
+            f"{row['median_ms']:.3f}",
+            f"{row['p90_ms']:.3f}",
+            f"{row['p99_ms']:.3f}",
+            str(row["n"]),
+            _ratio(ours[row["threads"], row["batch"]], row["runner"]),
+        ]
+        for row in report["results"]
+    ]
+
+
+def _ratio(ours: dict[str, Any], theirs: str) -> str:
+    if theirs not in ours["ratio_to"]:
+        return ""
+    low, high = ours["ratio_interval"][theirs]
+    return f"{ours['ratio_to'][theirs]:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def _print_footprint(sizes: list[dict[str, Any]]) -> None:
+    from attnc.compiler.cli.console import print_table
+
+    if not sizes:
+        return
+    rows = [
+        [row["runner"], f"{row['create_ms']:.1f}", _megabytes(row["peak_mb"]), str(row["n"])]
+        for row in sizes
+    ]
+    print_table("one session in a fresh process", ["runner", "creation ms", "peak MB", "n"], rows)
+
+
+def _megabytes(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.1f}"

@@ -1,0 +1,77 @@
+"""`attnc export`: from a model to a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from attnc.compiler.cli.options import JsonOption, parse_batch, parse_image_size
+
+
+def export(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A model's name (`attnc list models`), package.module:factory, "
+            "an .onnx file or a .pt2 archive of torch.export."
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The bundle's folder; written whole or not.")
+    ],
+    target: Annotated[str, typer.Option(help="What it is for: `attnc list targets`.")] = "cpu",
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Weights, .pth or .safetensors; seeded ones without it.")
+    ] = None,
+    image_size: Annotated[
+        str | None, typer.Option(help="Pixels: 256, or 320x192 (height x width).")
+    ] = None,
+    batch: Annotated[str, typer.Option(help="Pictures per call: a number, or `dynamic`.")] = "1",
+    num_classes: Annotated[
+        int | None, typer.Option(help="Classes of the head; the model's own without it.")
+    ] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="The device: `attnc list profiles`, or a .toml file.")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Class names, one per line, to go into the bundle.")
+    ] = None,
+    no_kernels: Annotated[
+        bool, typer.Option("--no-kernels", help="Leave the kernel library out.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace all of an output folder that is not empty.")
+    ] = False,
+    json: JsonOption = None,
+) -> None:
+    """Trace a model, rewrite its graph and write a bundle.
+
+    Example: attnc export shvit_s4 --target cpu -o build/s4
+    """
+    from attnc.compiler.cli.api import export as export_bundle
+    from attnc.compiler.cli.console import note, progress, write_json
+
+    size, pictures = parse_image_size(image_size), parse_batch(batch)
+    with progress() as shown:
+        bundle = export_bundle(
+            model,
+            target=target,
+            output=output,
+            profile=profile,
+            image_size=size,
+            batch=pictures,
+            num_classes=num_classes,
+            checkpoint=checkpoint,
+            labels=labels,
+            kernels=not no_kernels,
+            force=force,
+            progress=shown,
+        )
+    manifest = bundle.manifest
+    total = sum(entry.bytes for entry in manifest.files)
+    note(f"{bundle.path}: {manifest.model} for {manifest.target}, {total / 1e6:.1f} MB")
+    for place in manifest.not_lowered:
+        note(f"on its function body: {place.node} ({place.module}): {place.reason}")
+    write_json({"path": str(bundle.path), "manifest": manifest.model_dump(mode="json")}, json)

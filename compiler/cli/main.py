@@ -1,0 +1,65 @@
+"""The `attnc` command: one file per sub-command, imported when it is asked for."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from attnc.compiler.cli.bench import bench
+from attnc.compiler.cli.doctor import doctor
+from attnc.compiler.cli.explain import explain
+from attnc.compiler.cli.export import export
+from attnc.compiler.cli.guard import GuardedGroup
+from attnc.compiler.cli.listing import list_things
+from attnc.compiler.cli.run import run
+from attnc.compiler.cli.verify import verify
+
+app = typer.Typer(
+    name="attnc",
+    cls=GuardedGroup,
+    help="Attention compiler: trace a vision model, rewrite its graph, emit a bundle for a "
+    "device, prove that it is right and fast.",
+    epilog="Exit codes: 0 ok, 1 a check failed, 2 usage, 3 unsupported, 4 a runtime is missing.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        import attnc
+
+        typer.echo(f"attnc {attnc.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Options before the command."""
+
+
+app.command("export")(export)
+app.command("verify")(verify)
+app.command("bench")(bench)
+app.command("run")(run)
+app.command("explain")(explain)
+app.command("list")(list_things)
+app.command("doctor")(doctor)
+
+
+def main() -> None:
+    """Entry point of the `attnc` command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""How option texts become values, with one message for each way to get them wrong."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+import typer
+
+from attnc.compiler.errors import UsageError
+
+JsonOption = Annotated[
+    str | None,
+    typer.Option("--json", metavar="FILE", help="Write the report as JSON; - is stdout."),
+]
+
+
+def parse_image_size(text: str | None) -> tuple[int, int] | None:
+    """`256` or `320x192` (height x width) to (height, width)."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d{1,5})(?:[xX](\d{1,5}))?", text.strip())
+    if not match or not all(int(size) for size in match.groups() if size is not None):
+        raise UsageError(
+            f"--image-size {text!r} is not a size in pixels",
+            remedy="one number (256) or HEIGHTxWIDTH (320x192); it is fixed in the bundle",
+        )
+    height = int(match[1])
+    return height, int(match[2]) if match[2] else height
+
+
+def parse_batch(text: str) -> int | Literal["dynamic"]:
+    """`dynamic` or a positive number."""
+    if text.strip().lower() == "dynamic":
+        return "dynamic"
+    return _positive(text, "--batch", "a number of pictures of at least 1, or `dynamic`")
+
+
+def parse_numbers(text: str, option: str) -> tuple[int, ...]:
+    """`1,2,8` to distinct positive numbers, in the order given."""
+    parts = [part for part in text.split(",") if part.strip()]
+    if not parts:
+        raise UsageError(f"{option} is empty", remedy="numbers separated by commas, as in 1,2")
+    return tuple(dict.fromkeys(_positive(part, option, "numbers of at least 1") for part in parts))
+
+
+def parse_names(text: str, option: str) -> tuple[str, ...]:
+    """`ort,torch` to distinct names, in the order given."""
+    names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not names:
+        raise UsageError(f"{option} is empty", remedy="names separated by commas, as in ort,torch")
+    return names
+
+
+def _positive(text: str, option: str, wanted: str) -> int:
+    clean = text.strip()
+    if not re.fullmatch(r"\d{1,6}", clean) or int(clean) < 1:
+        raise UsageError(f"{option} {clean!r} is not possible", remedy=wanted)
+    return int(clean)

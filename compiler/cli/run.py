@@ -1,0 +1,81 @@
+"""`attnc run`: what a bundle sees in a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from attnc.compiler.cli.options import JsonOption
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from attnc.compiler.bundle import Bundle
+
+
+def run(
+    bundle: Annotated[Path, typer.Argument(help="The bundle's folder.")],
+    picture: Annotated[Path, typer.Argument(help="A picture: JPEG, PNG, WebP, ...")],
+    top: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 5,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Intra-op threads; ONNX Runtime's choice without it.")
+    ] = None,
+    no_kernels: Annotated[
+        bool, typer.Option("--no-kernels", help="Run on the function bodies, slower.")
+    ] = False,
+    json: JsonOption = None,
+) -> None:
+    """Classify a picture: the best classes, with their probabilities."""
+    from attnc.compiler.bundle import Bundle
+    from attnc.compiler.cli.console import print_table, write_json
+    from attnc.runtimes.attnc_runner import AttncRunner
+
+    opened = Bundle.open(bundle)
+    array = _prepare(opened, picture)
+    with AttncRunner(opened, threads, kernels=not no_kernels) as runner:
+        logits = runner.run({runner.inputs[0].name: array})[runner.outputs[0].name][0]
+    rows = _best(logits, top, opened.labels)
+    write_json({"picture": str(picture), "top": rows}, json)
+    if json != "-":
+        cells = [[row["label"], str(row["class"]), f"{row['probability']:.4f}"] for row in rows]
+        print_table(str(picture), ["label", "class", "probability"], cells)
+
+
+def _prepare(bundle: Bundle, picture: Path) -> NDArray[np.float32]:
+    from attnc.compiler.errors import UnsupportedError, UsageError
+    from attnc.runtimes.preprocess import load_picture, preprocess
+
+    rule = bundle.manifest.preprocessing
+    if rule is None:
+        raise UnsupportedError(
+            "the bundle does not say how pictures are prepared: its source did not",
+            where=str(bundle.path),
+            remedy="prepare the array yourself and use attnc.open(path).run(...)",
+        )
+    if bundle.manifest.batch not in (1, "dynamic"):
+        raise UsageError(
+            f"the bundle takes {bundle.manifest.batch} pictures at once, not one",
+            where=str(bundle.path),
+            remedy="export it with --batch 1 or --batch dynamic",
+        )
+    return preprocess(load_picture(picture), rule)
+
+
+def _best(logits: NDArray[np.float32], top: int, labels: list[str] | None) -> list[dict[str, Any]]:
+    import numpy as np
+
+    shifted = np.exp(logits.astype(np.float64) - logits.max())
+    probabilities = shifted / shifted.sum()
+    order = np.argsort(-probabilities, kind="stable")[:top]
+    return [
+        {
+            "class": int(index),
+            "label": labels[index] if labels else "",
+            "logit": float(logits[index]),
+            "probability": float(probabilities[index]),
+        }
+        for index in order
+    ]
