@@ -85,7 +85,10 @@ def input_at(node: ir.Node, index: int) -> ir.Value | None:
 def sole_user(value: ir.Value) -> ir.Node | None:
     """The only node that reads `value`; None where several do, none does, or it is an output."""
     users = {use.node for use in value.uses()}
-    return users.pop() if len(users) == 1 and not value.is_graph_output() else None
+    if len(users) != 1 or value.is_graph_output():
+        return None
+    user, maker = users.pop(), value.producer()
+    return user if maker is None or user.graph is maker.graph else None  # not into an If's body
 
 
 def require_private(nodes: Iterable[ir.Node], kept: Collection[ir.Value]) -> None:
@@ -108,16 +111,23 @@ def require_private(nodes: Iterable[ir.Node], kept: Collection[ir.Value]) -> Non
 
 def constant(graph: ir.Graph, array: Array, hint: str) -> ir.Value:
     """A new initializer with a fresh name made from `hint`."""
-    taken = graph.initializers
-    name, count = hint, 0
-    while name in taken:
-        count += 1
-        name = f"{hint}_{count}"
+    name = fresh_name(graph, hint)
     array = np.ascontiguousarray(array)
     value = ir.Value(name=name, const_value=ir.tensor(array, name=name))
     value.shape, value.dtype = ir.Shape(array.shape), ir.DataType.from_numpy(array.dtype)
     graph.register_initializer(value)
     return value
+
+
+def fresh_name(graph: ir.Graph, hint: str) -> str:
+    """`hint`, with a number if a value of the graph has that name already."""
+    taken = {value.name for node in graph.all_nodes() for value in node.outputs}
+    taken.update(graph.initializers, (value.name for value in graph.inputs))
+    name, count = hint, 0
+    while name in taken:
+        count += 1
+        name = f"{hint}_{count}"
+    return name
 
 
 def new_node(
@@ -148,11 +158,10 @@ def replace(
     """
     old, new = old_root.outputs[0], new_nodes[-1].outputs[0]
     copy_metadata(sorted_by_graph(graph, [*old_nodes, old_root]), new_nodes)
-    for node in new_nodes:
-        node.name = f"{old_root.name}" if node is new_nodes[-1] else None
-        for value in node.outputs:
-            if value is not new:
-                value.name = None
+    new_nodes[-1].name = old_root.name
+    for index, node in enumerate(new_nodes[:-1]):
+        node.name = f"{old_root.name}/{index}"
+        node.outputs[0].name = fresh_name(graph, f"{old.name}_part{index}")
     new.shape = old.shape if new.shape is None else new.shape
     new.type = old.type if new.type is None else new.type
     name = old.name

@@ -58,7 +58,6 @@ def canonical() -> list[Pass]:
         CanonicalGlobalPool(),  # one spelling for gates and heads
         CanonicalPooledVector(),  # after the pooling has its form
         InferShapes(),  # canonical nodes between others have no shapes yet
-        FoldBatchNorm(),  # those of linear layers that only now follow a pooling
     ]
 
 
@@ -73,6 +72,7 @@ def fuse() -> list[Pass]:
         fuse_pool_linear(),  # the head
         FuseConvAdd(),  # residuals that no block took
         FuseConv(),  # last: every convolution that is left
+        MergeDuplicates(),  # equal constants that the passes made, as zero biases
         DeadCode(),  # constants of what was replaced
         SettleOpset(),  # newer opsets: what is left is old enough by now
     ]

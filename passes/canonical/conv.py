@@ -59,6 +59,11 @@ class Conv:
         return array
 
     @property
+    def single(self) -> bool:
+        """Whether it computes in float32, as the fused operators do."""
+        return self.w.dtype == ir.DataType.FLOAT
+
+    @property
     def pointwise(self) -> bool:
         """1x1, stride 1, no padding, one group: a matrix product over the channels."""
         expected = {

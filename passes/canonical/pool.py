@@ -7,6 +7,8 @@ Reshape([B,C,H*W]) -> Transpose -> ReduceMean(axis=1)   =>  GlobalAveragePool ->
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import onnx_ir as ir
 
@@ -23,7 +25,7 @@ from attnc.passes.graph import (
     replace,
     shape,
 )
-from attnc.passes.movement import concrete_shape
+from attnc.passes.movement import MOVES, concrete_shape, data_inputs
 from attnc.passes.views import Indices, View, trace
 
 MEANS = ("ReduceMean", "GlobalAveragePool")
@@ -46,13 +48,10 @@ class CanonicalGlobalPool(AnchorPass):
         axes = reduced_axes(node, len(sizes))
         if not axes or 0 in axes:
             return False
-        source = _map_under(node)
-        if source is None or len(shape(source) or []) != 4:
-            return False
-        if not all(_is_mean_of_map(node, source, batch) for batch in _batches(source)):
-            return False
-        _replace_by_pool(node, source, graph)
-        return True
+        source = next((v for v in _maps_under(node) if _averages(node, v)), None)
+        if source is not None:
+            _replace_by_pool(node, source, graph)
+        return source is not None
 
     def _average_pool(self, node: ir.Node, sizes: list[int | None], graph: ir.Graph) -> bool:
         kernel = attribute(node, "kernel_shape")
@@ -79,48 +78,56 @@ def reduced_axes(node: ir.Node, rank: int) -> list[int]:
     return sorted(axis % rank for axis in axes)
 
 
-def _map_under(node: ir.Node) -> ir.Value | None:
-    """What a mean, or a mean of means, is taken of in the end."""
-    source = _view_of(node).sources[0]
-    inner = source.producer()
-    if inner is not None and is_op(inner, *MEANS):
-        return _map_under(inner)
-    return source
+def _maps_under(node: ir.Node) -> Iterator[ir.Value]:
+    """The maps that a mean, or a mean of means, may be taken of, nearest first."""
+    value = node.inputs[0]
+    while value is not None:
+        maker = value.producer()
+        if len(shape(value) or []) == 4 and not is_op(maker, *MEANS):
+            yield value
+        if maker is None or not is_op(maker, *MOVES, *MEANS) or len(data_inputs(maker)) != 1:
+            return
+        value = maker.inputs[0]
 
 
-def _view_of(node: ir.Node) -> View:
-    data = node.inputs[0]
-    assert data is not None
-    return trace(data)
-
-
-def _batches(source: ir.Value) -> tuple[int, ...]:
-    return View(source, (source,), ()).batches()
+def _averages(node: ir.Node, source: ir.Value) -> bool:
+    """Whether the node is the mean of `source` over its positions."""
+    if node.inputs[0] is source and reduced_axes(node, 4) == [2, 3]:
+        return True
+    try:
+        batches = View(source, (source,), ()).batches()
+        return all(_is_mean_of_map(node, source, batch) for batch in batches)
+    except Refuse:  # symbolic heights and widths
+        return False
 
 
 def _is_mean_of_map(node: ir.Node, source: ir.Value, batch: int) -> bool:
     """Whether each result gathers exactly the positions of one (image, channel)."""
-    rows = _gathered(node, batch)
+    rows = _gathered(node, source, batch)
     batch_size, channels, height, width = concrete_shape(source, batch)
     expected = np.arange(batch_size * channels * height * width).reshape(-1, height * width)
     return rows.shape == expected.shape and np.array_equal(np.sort(rows, axis=1), expected)
 
 
-def _gathered(node: ir.Node, batch: int) -> Indices:
-    """For each result of a mean (of means), in order, the elements of the map that it averages.
+def _gathered(node: ir.Node, source: ir.Value, batch: int) -> Indices:
+    """For each result of a mean (of means), in order, the elements of `source` that it averages.
 
     Means of means are means, as all groups have one size.
     """
-    view = _view_of(node)
+    data = node.inputs[0]
+    assert data is not None
+    view = trace(data, stops={source})
     indices = view.indices(batch)
     axes = [2, 3] if is_op(node, "GlobalAveragePool") else reduced_axes(node, indices.ndim)
     kept = [axis for axis in range(indices.ndim) if axis not in axes]
     count = int(np.prod([indices.shape[axis] for axis in axes]))
     rows = indices.transpose([*kept, *axes]).reshape(-1, count)
-    inner = view.sources[0].producer()
-    if inner is None or not is_op(inner, *MEANS):
+    if view.sources == (source,):
         return rows
-    return _gathered(inner, batch)[rows].reshape(len(rows), -1)
+    inner = view.source.producer()
+    if inner is None or not is_op(inner, *MEANS):
+        raise Refuse("it does not come from the map")
+    return _gathered(inner, source, batch)[rows].reshape(len(rows), -1)
 
 
 def _replace_by_pool(node: ir.Node, source: ir.Value, graph: ir.Graph) -> None:
@@ -155,7 +162,7 @@ class CanonicalPooledVector(AnchorPass):
         view = trace(out)
         source = view.sources[0]
         pool = source.producer()
-        if len(view.sources) != 1 or pool is None or pool.op_type != "GlobalAveragePool":
+        if len(view.sources) != 1 or pool is None or not is_op(pool, "GlobalAveragePool"):
             return False
         if len(view.nodes) == 1 and node.op_type == "Flatten":
             return False

@@ -28,6 +28,8 @@ class FuseConvAdd(AnchorPass):
         add = sole_user(node.outputs[0])
         if conv is None or add is None or not is_op(add, "Add"):
             return _say_shared(conv, "Add")
+        if not conv.single:
+            return False  # the pass after this one says so
         residual = add.inputs[1] if add.inputs[0] is conv.out else add.inputs[0]
         if residual is None or residual is conv.out or residual.shape is None:
             return False
@@ -51,6 +53,8 @@ class FuseConv(AnchorPass):
         conv = conv_of(node)
         if conv is None:
             raise Refuse("its weights are not constants, or it is not two-dimensional")
+        if not conv.single:
+            raise Refuse(f"it computes in {conv.w.dtype}, not in float32")
         _fuse(conv, [], "FusedConv", [], graph)
         return True
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import onnx_ir as ir
+
 from attnc.passes.canonical.linear import linear_of
 from attnc.passes.fuse.rule import ATTNC, Refused, Rule
 from attnc.passes.rules import RulePass
@@ -22,6 +24,8 @@ class _PoolLinear(Rule):
         if linear_of(bindings["y"].producer()) is None:
             raise Refused("the weights of the linear layer are not constants")
         x = bindings["x"]
+        if bindings["w"].dtype != ir.DataType.FLOAT:
+            raise Refused(f"it computes in {bindings['w'].dtype}, not in float32")
         if x.shape is None or x.shape.rank() != 4:
             raise Refused("the pooled value is not [B,C,H,W]")
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 
 from attnc.passes.canonical.conv import Conv
@@ -46,8 +45,6 @@ def _check(found: Conv) -> None:
     same = [(k - 1) * d // 2 for k, d in zip(kernel, dilations, strict=True)]
     if geometry["pads"] != same * 2:
         raise Refused(f"the padding {geometry['pads']} does not keep the size")
-    if not np.issubdtype(found.weight().dtype, np.floating):
-        raise Refused("its weights are not floating-point numbers")
 
 
 def fold_residual_depthwise() -> RulePass:

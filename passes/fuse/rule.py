@@ -40,6 +40,8 @@ def conv(value: ir.Value, what: str) -> Conv:
     found = conv_of(value.producer())
     if found is None:
         raise Refused(f"the weights of {what} are not constants, or it is not two-dimensional")
+    if not found.single:
+        raise Refused(f"{what} computes in {found.w.dtype}, not in float32")
     return found
 
 

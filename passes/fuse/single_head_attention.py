@@ -55,6 +55,8 @@ class FuseSingleHeadAttention(AnchorPass):
         qkv = conv_of(attention.source.producer())
         if qkv is None or not qkv.pointwise:
             raise Refuse("q, k and v do not come from one 1x1 convolution")
+        if not qkv.single:
+            raise Refuse(f"it computes in {qkv.w.dtype}, not in float32")
         tail = _tail(attention)
         norm = group_norm_of(qkv.x, tail.x)
         if norm is None:
