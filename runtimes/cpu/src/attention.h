@@ -57,7 +57,7 @@ inline void attn_qkv(const AttnTask& t, Int b, Int begin, Int end, float* norm) 
   const float inf = __builtin_inff();
   const Gemm g = {&run, 1, a.dim_v, a.wqkv, a.dim_v * 16, 16, a.bqkv, nullptr, 0, qkv, t.ld,
                   end - begin, t.width, -inf, inf};
-  gemm(g, 0, panels_of(t.width));
+  gemm(g, 0, panels_of(t.width), first_panels(a.wproj, a.c, a.c));
   float* keys = t.keys + b * a.dim_qk * t.tp;
   for (Int i = begin; i < end; ++i)
     for (Int d = 0; d < a.dim_qk; ++d) keys[d * t.tp + i] = qkv[(i - begin) * t.ld + a.dim_qk + d];
@@ -72,12 +72,12 @@ inline void attn_rows(const AttnTask& t, Int b, Int begin, Int end, float* score
   const Run q = {qkv + begin * t.ld, 0, a.dim_qk}, p = {scores, 0, a.tokens};
   const Gemm qk = {&q, 1, t.ld, t.keys + b * a.dim_qk * t.tp, 16, t.tp, nullptr, nullptr, 0,
                    scores, t.tp, rows, a.tokens, -inf, inf};
-  gemm(qk, 0, panels_of(a.tokens));
+  gemm(qk, 0, panels_of(a.tokens), no_hint());
   float sums[kAttnRowsMax];
   for (Int i = 0; i < rows; ++i) sums[i] = softmax_row(scores + i * t.tp, a.tokens);
   const Gemm pv = {&p, 1, t.tp, qkv + 2 * a.dim_qk, 16, t.ld, nullptr, nullptr, 0,
                    cat, a.c, rows, a.dim_v, -inf, inf};
-  gemm(pv, 0, panels_of(a.dim_v));
+  gemm(pv, 0, panels_of(a.dim_v), no_hint());
   const float* x = a.x + (b * a.tokens + begin) * a.c;
   const V lo = set1(a.lo), hi = set1(a.hi);
   for (Int i = 0; i < rows; ++i) {
@@ -121,7 +121,7 @@ inline void attn_rows_task(void* arg, size_t index) {
   float* cat = scores + round16(rows * t.tp);
   attn_rows(t, b, begin, end, scores, cat);
   const Run run = {cat, 0, a.c};
-  gemm(attn_projection(a, &run, first, rows), 0, panels_of(a.c));
+  gemm(attn_projection(a, &run, first, rows), 0, panels_of(a.c), no_hint());
   return_slot(&t.slots, slot);
 }
 
@@ -163,7 +163,7 @@ AttncStatus attention_f32(const AttncHost* host, const AttncAttention* a) {
   if (few) {
     host->parallel_for(host->user, (size_t)tasks, attn_image_task, &t);
     const Run run = {t.cat, 0, a->c};
-    parallel_gemm(host, attn_projection(*a, &run, 0, a->batch * a->tokens));
+    parallel_gemm(host, attn_projection(*a, &run, 0, a->batch * a->tokens), no_hint());
   } else {
     host->parallel_for(host->user, (size_t)tasks, attn_qkv_task, &t);
     host->parallel_for(host->user, (size_t)tasks, attn_rows_task, &t);

@@ -40,7 +40,14 @@ inline void bottleneck_expand_task(void* arg, size_t index) {
   const Run run = {a.x + b * a.h * a.width * a.c, 0, a.c};
   const Gemm g = {&run, 1, a.c, a.w1 + first * a.c * 16, a.c * 16, 16, a.b1 + channel, nullptr, 0,
                   expanded, ld, a.h * a.width, ld, a.lo, a.hi};
-  gemm(g, 0, last - first);
+  Ahead after = no_hint();
+  after.add(a.w1 + last * a.c * 16, least(3, t.panels - last) * a.c * 16);
+  if (b == 0) {  // the squeeze reads its weights once, at the speed of memory: spread that over here
+    const Int s1 = a.hidden * round16(a.reduced), s2 = a.reduced * round16(a.hidden);
+    after.add(a.s1 + s1 * chunk / t.chunks, s1 / t.chunks);
+    after.add(a.s2 + s2 * chunk / t.chunks, s2 / t.chunks);
+  }
+  gemm(g, 0, last - first, after);
   float* mid = t.mid + b * out_pixels * a.hidden + channel;
   dw_channels(bottleneck_dw(a, expanded, ld, mid, channel), n, 0, a.oh);
   mean_rows(t.mean + b * a.hidden + channel, mid, out_pixels, a.hidden, n);
@@ -57,7 +64,7 @@ inline void bottleneck_scale_task(void* arg, size_t index) {
   const Run run = {t.gate, 0, a.reduced};
   const Gemm g = {&run, 1, a.reduced, a.s2, a.reduced * 16, 16, a.c2, nullptr, 0,
                   t.mean, a.hidden, a.batch, a.hidden, -inf, inf};
-  gemm(g, first, last);
+  gemm(g, first, last, first_panels(a.w3, a.hidden, a.n));
   for (Int b = 0; b < a.batch; ++b)
     for (Int j = channel; j < stop; j += W) {
       const Int n = least(W, stop - j);
@@ -74,11 +81,11 @@ inline void bottleneck_phases(const AttncHost* host, BottleneckTask& t) {
   const Run mean = {t.mean, 0, a.hidden}, mid = {t.mid, 0, a.hidden};
   const Gemm squeeze = {&mean, 1, a.hidden, a.s1, a.hidden * 16, 16, a.c1, nullptr, 0,
                         t.gate, a.reduced, a.batch, a.reduced, 0.0f, inf};
-  parallel_gemm(host, squeeze);
+  parallel_gemm(host, squeeze, first_panels(a.s2, a.reduced, a.hidden));
   host->parallel_for(host->user, (size_t)t.chunks, bottleneck_scale_task, &t);
   const Gemm project = {&mid, 1, a.hidden, a.w3, a.hidden * 16, 16, a.b3, nullptr, 0,
                         a.y, a.n, a.batch * a.oh * a.ow, a.n, -inf, inf};
-  parallel_gemm(host, project);
+  parallel_gemm(host, project, no_hint());
 }
 
 AttncStatus bottleneck_f32(const AttncHost* host, const AttncBottleneck* a) {

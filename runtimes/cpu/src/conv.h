@@ -42,7 +42,7 @@ inline Int conv_runs(const ConvTask& t, const float* x, Int iy, Int ix, Taps ky,
 // `count` windows that share their valid taps, `step` input pixels and `out_step` output pixels
 // apart, the first at output (b, oy, ox); panels [p, p + np).
 inline void conv_line(const ConvTask& t, Int b, Int oy, Int ox, Int count, Int step, Int out_step,
-                      Taps ky, Taps kx, Int p, Int np) {
+                      Taps ky, Taps kx, Int p, Int np, Ahead* ahead, Int shares) {
   const AttncConv& a = *t.a;
   const AttncWindow& w = a.win;
   Run runs[kMaxRuns];
@@ -63,24 +63,25 @@ inline void conv_line(const ConvTask& t, Int b, Int oy, Int ox, Int count, Int s
   g.n = a.n;
   g.lo = a.lo;
   g.hi = a.hi;
-  gemm_group(g, p, np, nullptr, 0);
+  gemm_group(g, p, np, ahead, shares);
 }
 
 // Output rows [begin, end) of image b, which all have the vertical taps ky.
-inline void conv_band(const ConvTask& t, Int b, Int begin, Int end, Taps ky, Int p, Int np) {
+inline void conv_band(const ConvTask& t, Int b, Int begin, Int end, Taps ky, Int p, Int np,
+                      Ahead* ahead) {
   const AttncConv& a = *t.a;
   const AttncWindow& w = a.win;
   for (Int ox = 0; ox < a.ow;) {
     const Taps kx = valid_taps(ox * w.stride_w - w.left, w.kw, w.dilation_w, a.width);
     if (kx.end - kx.begin < w.kw) {
-      conv_line(t, b, begin, ox, end - begin, w.stride_h * a.width, a.ow, ky, kx, p, np);
+      conv_line(t, b, begin, ox, end - begin, w.stride_h * a.width, a.ow, ky, kx, p, np, ahead, 1);
       ++ox;
       continue;
     }
     const Int span = a.width + w.left - (w.kw - 1) * w.dilation_w - 1;  // last full start
     const Int inner = least(a.ow, span / w.stride_w + 1) - ox;
     for (Int oy = begin; oy < end; ++oy)
-      conv_line(t, b, oy, ox, inner, w.stride_w, 1, ky, kx, p, np);
+      conv_line(t, b, oy, ox, inner, w.stride_w, 1, ky, kx, p, np, ahead, end - oy);
     ox += inner;
   }
 }
@@ -95,6 +96,8 @@ inline void conv_task(void* arg, size_t index) {
   rows_of(a.batch * a.oh, t.blocks, block, &begin, &end);
   for (Int p = t.chunks == 1 ? 0 : chunk_begin(t.panels, chunk); p < last;) {
     const Int np = group_size(last - p);
+    Ahead ahead = no_hint();
+    ahead.add(a.w + (p + np) * t.depth * 16, least(3, t.panels - p - np) * t.depth * 16);
     for (Int row = begin; row < end;) {
       const Int b = row / a.oh, oy = row % a.oh, stop = least(a.oh, oy + end - row);
       const Taps ky = valid_taps(oy * w.stride_h - w.top, w.kh, w.dilation_h, a.h);
@@ -103,7 +106,7 @@ inline void conv_task(void* arg, size_t index) {
         const Taps k = valid_taps(same * w.stride_h - w.top, w.kh, w.dilation_h, a.h);
         if (k.begin != ky.begin || k.end != ky.end) break;
       }
-      conv_band(t, b, oy, same, ky, p, np);
+      conv_band(t, b, oy, same, ky, p, np, &ahead);
       row += same - oy;
     }
     p += np;
@@ -142,6 +145,6 @@ AttncStatus conv_f32(const AttncHost* host, const AttncConv* a) {
   const Run run = {a->x, 0, a->c};
   const Gemm g = {&run,    1,           a->c, a->w, a->c * 16, 16, a->bias, a->residual, a->n, a->y, a->n,
                   a->batch * a->h * a->width, a->n, a->lo,    a->hi};
-  if (g.m > 0) parallel_gemm(host, g);
+  if (g.m > 0) parallel_gemm(host, g, no_hint());
   return kAttncOk;
 }

@@ -36,59 +36,97 @@ inline void dw_point(const Dw& d, Int oy, Int ox) {
   dw_store<Full>(d.y + (oy * d.ow + ox) * d.y_pixel, acc, d.lanes);
 }
 
-// N neighbouring outputs of a full 3x3 window of stride S: shared columns are loaded once.
-template <int S, int N, bool Full>
-inline __attribute__((always_inline)) void dw3x3(const Dw& d, const V* w, V bias, const float* x, float* y) {
+// Three input rows; one above or below the image is a vector of zeros that every pixel reads.
+struct DwRows {
+  const float* at[3];
+  Int pixel[3];
+};
+
+// N neighbouring outputs of a 3x3 window of stride S: shared columns are loaded once. The first
+// (Left) or the last (Right) column may be outside the image.
+template <int S, int N, bool Left, bool Right, bool Full>
+ATTNC_INLINE void dw3x3(const Dw& d, const V* w, V bias, const DwRows& x, Int ix, float* y) {
+  constexpr int kColumns = S * (N - 1) + 3;
   V acc[N];
+  ATTNC_UNROLL
   for (int i = 0; i < N; ++i) acc[i] = bias;
-  const Int row = d.width * d.x_pixel;
-  for (int ky = 0; ky < 3; ++ky)
-    for (int col = 0; col < S * (N - 1) + 3; ++col) {
-      const V v = dw_load<Full>(x + ky * row + col * d.x_pixel, d.lanes);
+  ATTNC_UNROLL
+  for (int ky = 0; ky < 3; ++ky) {
+    const float* row = x.at[ky] + ix * x.pixel[ky];
+    ATTNC_UNROLL
+    for (int col = 0; col < kColumns; ++col) {
+      if ((Left && col == 0) || (Right && col == kColumns - 1)) continue;
+      const V v = dw_load<Full>(row + col * x.pixel[ky], d.lanes);
+      ATTNC_UNROLL
       for (int i = 0; i < N; ++i)
         if (col >= S * i && col < S * i + 3) acc[i] = fma(v, w[ky * 3 + col - S * i], acc[i]);
     }
+  }
+  ATTNC_UNROLL
   for (int i = 0; i < N; ++i)
     dw_store<Full>(y + i * d.y_pixel, vmin(set1(d.hi), vmax(set1(d.lo), acc[i])), d.lanes);
 }
 
+constexpr int kDwRun = W == 16 ? 4 : 2;  // outputs at a time: nine weights stay in registers
+
+template <int S, int N, bool Full>
+ATTNC_INLINE void dw3x3_edges(const Dw& d, const V* w, V bias, const DwRows& x, Int ix, float* y) {
+  const bool left = ix < 0, right = ix + S * (N - 1) + 3 > d.width;
+  if (left && right) dw3x3<S, N, true, true, Full>(d, w, bias, x, ix, y);
+  else if (left) dw3x3<S, N, true, false, Full>(d, w, bias, x, ix, y);
+  else if (right) dw3x3<S, N, false, true, Full>(d, w, bias, x, ix, y);
+  else dw3x3<S, N, false, false, Full>(d, w, bias, x, ix, y);
+}
+
 template <int S, bool Full>
-inline void dw3x3_row(const Dw& d, Int oy, Int begin, Int end) {
-  constexpr int N = W == 16 ? 4 : 2;
+inline void dw3x3_rows(const Dw& d, Int begin, Int end) {
+  alignas(64) const float zeros[W] = {};
   V w[9];
+  ATTNC_UNROLL
   for (int i = 0; i < 9; ++i) w[i] = load(d.w + i * d.w_tap);
   const V bias = load(d.bias);
-  const Int iy = oy * S - d.win.top;
-  for (Int ox = begin; ox < end;) {
-    const float* x = d.x + (iy * d.width + ox * S - d.win.left) * d.x_pixel;
-    float* y = d.y + (oy * d.ow + ox) * d.y_pixel;
-    if (ox + N <= end) {
-      dw3x3<S, N, Full>(d, w, bias, x, y);
-      ox += N;
-    } else {
-      dw3x3<S, 1, Full>(d, w, bias, x, y);
-      ++ox;
+  for (Int oy = begin; oy < end; ++oy) {
+    DwRows x;
+    for (int k = 0; k < 3; ++k) {
+      const Int iy = oy * S - d.win.top + k;
+      const bool inside = iy >= 0 && iy < d.h;
+      x.at[k] = inside ? d.x + iy * d.width * d.x_pixel : zeros;
+      x.pixel[k] = inside ? d.x_pixel : 0;
+    }
+    float* y = d.y + oy * d.ow * d.y_pixel;
+    for (Int ox = 0; ox < d.ow;) {
+      const Int ix = ox * S - d.win.left, left = d.ow - ox;
+      float* at = y + ox * d.y_pixel;
+      if (left >= kDwRun) {
+        dw3x3_edges<S, kDwRun, Full>(d, w, bias, x, ix, at);
+        ox += kDwRun;
+      } else if (kDwRun > 2 && left >= 2) {
+        dw3x3_edges<S, 2, Full>(d, w, bias, x, ix, at);
+        ox += 2;
+      } else {
+        dw3x3_edges<S, 1, Full>(d, w, bias, x, ix, at);
+        ++ox;
+      }
     }
   }
 }
 
+// A 3x3 window that is at most one column out of the image on either side.
+inline bool dw_is_plain(const Dw& d) {
+  const AttncWindow& w = d.win;
+  return w.kh == 3 && w.kw == 3 && w.dilation_h == 1 && w.dilation_w == 1 && w.left <= 1 &&
+         w.stride_h == w.stride_w && w.stride_w <= 2 &&
+         (d.ow - 1) * w.stride_w - w.left + 3 <= d.width + 1;
+}
+
 template <bool Full>
 inline void dw_rows(const Dw& d, Int begin, Int end) {
-  const AttncWindow& w = d.win;
-  const bool fast = w.kh == 3 && w.kw == 3 && w.dilation_h == 1 && w.dilation_w == 1 &&
-                    w.stride_h == w.stride_w && w.stride_h <= 2;
-  const Int first = least(d.ow, ceil_div(w.left, w.stride_w));
-  const Int inner = (d.width + w.left - w.kw) / w.stride_w + 1;
-  const Int last = fast && d.width + w.left >= w.kw ? most(first, least(d.ow, inner)) : first;
-  for (Int oy = begin; oy < end; ++oy) {
-    const Int iy = oy * w.stride_h - w.top;
-    const bool whole = fast && iy >= 0 && iy + 3 <= d.h;
-    for (Int ox = 0; ox < (whole ? first : d.ow); ++ox) dw_point<Full>(d, oy, ox);
-    if (!whole) continue;
-    if (w.stride_h == 1) dw3x3_row<1, Full>(d, oy, first, last);
-    else dw3x3_row<2, Full>(d, oy, first, last);
-    for (Int ox = last; ox < d.ow; ++ox) dw_point<Full>(d, oy, ox);
+  if (dw_is_plain(d)) {
+    if (d.win.stride_w == 1) return dw3x3_rows<1, Full>(d, begin, end);
+    return dw3x3_rows<2, Full>(d, begin, end);
   }
+  for (Int oy = begin; oy < end; ++oy)
+    for (Int ox = 0; ox < d.ow; ++ox) dw_point<Full>(d, oy, ox);
 }
 
 // `channels` channels (weights and bias padded to 16), output rows [begin, end).

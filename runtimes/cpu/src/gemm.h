@@ -32,7 +32,21 @@ struct Gemm {
   float lo, hi;
 };
 
-struct Prefetch {  // cache lines of the panels that come next, a few at every fourth k
+// Memory that will be read soon. It is fetched into the level-2 cache a few lines at a time between
+// the steps of a product: the weights of a model do not stay in cache from one run to the next.
+struct Ahead {
+  const char* at[3];
+  Int lines[3];
+  int count;
+
+  void add(const float* p, Int floats) {
+    if (!p || floats <= 0 || count == 3) return;
+    at[count] = (const char*)p;
+    lines[count++] = ceil_div(floats, 16);
+  }
+};
+
+struct Prefetch {  // `lines` cache lines at every fourth k
   const char* at;
   Int lines;
 };
@@ -44,29 +58,23 @@ ATTNC_INLINE void store_rows(const Gemm& g, const V (&acc)[R][N], Int i, Int j) 
   const V lo = set1(g.lo), hi = set1(g.hi);
   float* c = g.c + i * g.ldc + j;
   const float* r = g.residual ? g.residual + i * g.ldr + j : nullptr;
-  if (j + N * W <= g.n) {
-    ATTNC_UNROLL
-    for (int row = 0; row < R; ++row, c += g.ldc, r += r ? g.ldr : 0) {
+  ATTNC_UNROLL
+  for (int v = 0; v < N; ++v) {
+    const Int left = g.n - j - v * W;
+    if (left >= W) {
       ATTNC_UNROLL
-      for (int v = 0; v < N; ++v) {
-        const V x = r ? add(acc[row][v], load(r + v * W)) : acc[row][v];
-        store(c + v * W, vmin(hi, vmax(lo, x)));
+      for (int row = 0; row < R; ++row) {
+        const V x = r ? add(acc[row][v], load(r + row * g.ldr + v * W)) : acc[row][v];
+        store(c + row * g.ldc + v * W, vmin(hi, vmax(lo, x)));
+      }
+    } else if (left > 0) {
+      ATTNC_UNROLL
+      for (int row = 0; row < R; ++row) {
+        const V x = r ? add(acc[row][v], loadn(r + row * g.ldr + v * W, left)) : acc[row][v];
+        storen(c + row * g.ldc + v * W, vmin(hi, vmax(lo, x)), left);
       }
     }
-    return;
   }
-  float spill[R][N * W];
-  ATTNC_UNROLL
-  for (int row = 0; row < R; ++row) {
-    ATTNC_UNROLL
-    for (int v = 0; v < N; ++v) store(spill[row] + v * W, acc[row][v]);
-  }
-  for (int row = 0; row < R; ++row, c += g.ldc, r += r ? g.ldr : 0)
-    for (Int k = 0; k < g.n - j; k += W) {
-      const Int n = least(W, g.n - j - k);
-      const V x = load(spill[row] + k);
-      storen(c + k, vmin(hi, vmax(lo, r ? add(x, loadn(r + k, n)) : x)), n);
-    }
 }
 
 // One step of k: a column of R values of A against a row of P panels.
@@ -104,7 +112,7 @@ void tile(const Gemm& g, Int i, Int panel, Prefetch pf) {
     const float* b = g.b + panel * b_panel + run.b;
     Int k = 0;
     for (; k + 4 <= run.length; k += 4) {
-      for (Int line = 0; line < pf.lines; ++line, pf.at += 64) __builtin_prefetch(pf.at, 0, 2);
+      _Pragma("GCC unroll 1") for (Int line = 0; line < pf.lines; ++line, pf.at += 64) __builtin_prefetch(pf.at, 0, 2);
       for (int u = 0; u < 4; ++u, b += b_k) rank1<R, P>(acc, a, lda, u, b, b_panel);
       for (int r = 0; r < R; r += 3) a[r / 3] += 4;
     }
@@ -144,31 +152,48 @@ inline Int group_size(Int left) {
   return left;
 }
 
+// More than this at a step competes with the stream that is being read (few rows, large weights).
+constexpr Int kPrefetchLines = 4;
+
 // All rows against one group of panels; rows are cut evenly, so that no thin tile is left over.
-// `next` (or null) is where the following panels begin, `next_lines` how long they are.
-inline void gemm_group(const Gemm& g, Int panel, Int panels, const float* next,
-                       Int next_lines) {
+// Of `ahead`, this call fetches one of `shares` equal parts and moves its beginning on.
+inline void gemm_group(const Gemm& g, Int panel, Int panels, Ahead* ahead, Int shares) {
   const Int tiles = ceil_div(g.m, kMaxRows[panels - 1]);
-  Int steps = 0;
+  Int steps = 0, lines = 0;
   for (Int s = 0; s < g.nruns; ++s) steps += g.runs[s].length / 4;
-  const Int lines = next && steps > 0 ? ceil_div(next_lines, tiles * steps) : 0;
-  Prefetch pf = {(const char*)next, lines};
-  for (Int t = 0, i = 0; t < tiles; ++t) {
+  for (int r = 0; r < ahead->count; ++r) lines += ahead->lines[r];
+  const Int each = steps > 0 ? least(kPrefetchLines, ceil_div(lines, tiles * shares * steps)) : 0;
+  for (Int t = 0, i = 0, r = 0; t < tiles; ++t) {
     const Int rows = (g.m - i) / (tiles - t);
+    while (r < ahead->count && ahead->lines[r] <= 0) ++r;
+    Prefetch pf = {nullptr, 0};
+    if (r < ahead->count && steps > 0) {
+      pf = {ahead->at[r], least(each, ceil_div(ahead->lines[r], steps))};
+      ahead->at[r] += pf.lines * steps * 64;
+      ahead->lines[r] -= pf.lines * steps;
+    }
     pick_panels<kMaxPanels>(panels, rows)(g, i, panel, pf);
-    pf.at += lines * steps * 64;
     i += rows;
   }
 }
 
-// Panels [first, last) of the product for packed weights of depth k_total.
-inline void gemm(const Gemm& g, Int first, Int last) {
-  const Int depth = g.b_panel / 16;
+// Where one tile of a single panel holds all rows and wider tiles do not, that is taken: the
+// weights are then read once, in one stream at an even pace, which is what memory does best.
+inline bool one_panel_at_a_time(const Gemm& g) {
+  return g.b_k == 16 && g.m <= kMaxRows[0] && g.m > kMaxRows[kMaxPanels - 1];
+}
+
+// Panels [first, last) of the product; `after` is what is wanted when they are done.
+inline void gemm(const Gemm& g, Int first, Int last, const Ahead& after) {
+  const bool narrow = one_panel_at_a_time(g);
   for (Int p = first; p < last;) {
-    const Int n = group_size(last - p), q = p + n;
-    const Int following = q < last ? group_size(last - q) : 0;
-    const bool packed = following && g.b_k == 16;
-    gemm_group(g, p, n, packed ? g.b + q * g.b_panel : nullptr, following * depth);
+    const Int n = narrow ? 1 : group_size(last - p), q = p + n;
+    Ahead ahead = after;
+    if (q < last) {
+      ahead.count = 0;
+      if (g.b_k == 16) ahead.add(g.b + q * g.b_panel, (narrow ? 1 : group_size(last - q)) * g.b_panel);
+    }
+    gemm_group(g, p, n, &ahead, 1);
     p = q;
   }
 }

@@ -201,7 +201,7 @@ void host_free(void* user, void* memory) {
 void host_parallel(void* user, size_t tasks, void (*task)(void*, size_t), void* arg) {
   Host& h = *(Host*)user;
   if (tasks == 1) return task(arg, 0);
-  OrtStatus* s = call<OrtStatus*>(h.api, kKernelContext_ParallelFor, h.context, task, tasks, tasks, arg);
+  OrtStatus* s = call<OrtStatus*>(h.api, kKernelContext_ParallelFor, h.context, task, tasks, (size_t)0, arg);
   if (s && h.status) failed(h.api, s);
   else if (s) h.status = s;
 }

@@ -5,21 +5,31 @@
 struct Grid {
   Gemm g;
   Int panels, blocks, chunks;
+  Ahead next;  // the beginning of what follows this product
 };
+
+inline Ahead no_hint() { return {{}, {}, 0}; }
+
+// The first panels of the packed matrix P(W[k, n]).
+inline Ahead first_panels(const float* w, Int k, Int n) {
+  Ahead a = no_hint();
+  a.add(w, least(panels_of(n), 3) * 16 * k);
+  return a;
+}
 
 inline void rows_of(Int rows, Int blocks, Int block, Int* begin, Int* end) {
   *begin = rows * block / blocks;
   *end = rows * (block + 1) / blocks;
 }
 
-inline void gemm_rows(Gemm g, Int begin, Int end, Int first, Int last) {
+inline void gemm_rows(Gemm g, Int begin, Int end, Int first, Int last, const Ahead& after) {
   Run run = g.runs[0];
   run.a += begin * g.lda;
   g.runs = &run;
   g.c += begin * g.ldc;
   if (g.residual) g.residual += begin * g.ldr;
   g.m = end - begin;
-  gemm(g, first, last);
+  gemm(g, first, last, after);
 }
 
 inline void grid_task(void* arg, size_t index) {
@@ -29,15 +39,20 @@ inline void grid_task(void* arg, size_t index) {
   rows_of(grid.g.m, grid.blocks, block, &begin, &end);
   const Int first = grid.chunks == 1 ? 0 : chunk_begin(grid.panels, chunk);
   const Int last = grid.chunks == 1 ? grid.panels : chunk_begin(grid.panels, chunk + 1);
-  gemm_rows(grid.g, begin, end, first, last);
+  Ahead after = no_hint();
+  if (block + 1 == grid.blocks && last < grid.panels)
+    after.add(grid.g.b + last * grid.g.b_panel, least(3, grid.panels - last) * grid.g.b_panel);
+  else if (last == grid.panels)
+    after = grid.next;
+  gemm_rows(grid.g, begin, end, first, last, after);
 }
 
 constexpr Int kL2 = 512 * 1024;  // half of a small level-2 cache
 
 // A plain product (one run) over the threads. Few rows: the weights are cut, so that no thread
 // streams all of them; many rows and small weights: the rows are cut.
-inline void parallel_gemm(const AttncHost* host, const Gemm& g) {
-  Grid grid = {g, panels_of(g.n), 1, 1};
+inline void parallel_gemm(const AttncHost* host, const Gemm& g, const Ahead& next) {
+  Grid grid = {g, panels_of(g.n), 1, 1, next};
   const Int weight_bytes = g.b_panel * grid.panels * 4;
   if (g.m >= 256 && weight_bytes <= kL2) {
     grid.blocks = ceil_div(g.m, 128) * 2;
