@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import time
+
 import torch
 from torch import nn
 
@@ -61,3 +64,23 @@ def build_float32_only() -> nn.Module:
             return logits
 
     return Stubborn()
+
+
+def build_slow() -> nn.Module:
+    """Takes a minute in float64, which is how outputs are recorded, and says so."""
+
+    class Slow(nn.Module):
+        attnc_config = ModelConfig("slow", "x", image_size=(SIZE, SIZE), minimum_size=8)
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = build()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if x.dtype == torch.float64:
+                print("sleeping", file=sys.stderr, flush=True)
+                time.sleep(60)
+            logits: torch.Tensor = self.net(x)
+            return logits
+
+    return Slow()

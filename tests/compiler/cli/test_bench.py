@@ -1,0 +1,115 @@
+"""`attnc bench`: what its report holds; no test here looks at how fast anything was."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.usefixtures("importable_data")
+
+QUICK = ["--rounds", "3", "--burst", "2"]
+
+
+@pytest.fixture(scope="module")
+def report_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("report") / "bench.json"
+
+
+def test_report(cli: Any, tiny_bundle: Path) -> None:
+    options = ["--against", "ort,torch", "--threads", "1,2", "--batch", "2,1", "--footprint", "1"]
+    done = cli("bench", tiny_bundle, *options, *QUICK, "--json", "-")
+    assert done.code == 0, done.err
+    report = json.loads(done.out)
+    assert (report["model"], report["precision"]) == ("tiny_net:build", "fp32")
+    settings = [(r["runner"], r["threads"], r["batch"]) for r in report["results"]]
+    assert settings == [
+        (runner, threads, batch)
+        for batch in (2, 1)
+        for threads in (1, 2)
+        for runner in ("attnc", "ort", "torch")
+    ]
+    for row in report["results"]:
+        assert row["n"] == len(row["samples_ms"]) == 6
+        assert row["median_ms"] == pytest.approx(np.median(row["samples_ms"]), abs=1e-3)
+        assert row["median_ms"] <= row["p90_ms"] <= row["p99_ms"]
+        assert set(row["ratio_to"]) == ({"ort", "torch"} if row["runner"] == "attnc" else set())
+    assert "exporting for batch 1: the bundle has batch 2" in done.err
+    check_ratios(report)
+    check_surroundings(report)
+
+
+def check_ratios(report: dict[str, Any]) -> None:
+    medians = {(r["runner"], r["threads"], r["batch"]): r["median_ms"] for r in report["results"]}
+    for row in report["results"]:
+        for theirs, ratio in row["ratio_to"].items():
+            expected = row["median_ms"] / medians[theirs, row["threads"], row["batch"]]
+            assert ratio == pytest.approx(expected, rel=0.02)
+            low, high = row["ratio_interval"][theirs]
+            assert low <= high
+
+
+def check_surroundings(report: dict[str, Any]) -> None:
+    machine = report["machine"]
+    assert machine["cores"] >= 1
+    assert machine["cpu"]
+    assert {"onnxruntime", "torch", "attnc"} <= set(machine["versions"])
+    assert [entry["runner"] for entry in report["footprint"]] == ["attnc", "ort"]
+    assert set(report["footprint"][0]["ratio_to"]["ort"]) >= {"create_ms"}
+
+
+def test_table_for_people(cli: Any, tiny_bundle: Path, report_path: Path) -> None:
+    options = ["--footprint", "0", *QUICK, "--json", report_path]
+    done = cli("bench", tiny_bundle, *options)
+    assert done.code == 0, done.err
+    assert "ours / theirs" in done.out
+    assert json.loads(report_path.read_text())["footprint"] == []
+
+
+def test_missing_competitor_is_named_not_skipped_silently(
+    cli: Any, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from attnc.runtimes import registry
+
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        registry.importlib.util,
+        "find_spec",
+        lambda name, *rest: None if name == "openvino" else find(name, *rest),
+    )
+    options = ["--footprint", "0", *QUICK]
+    done = cli("bench", tiny_bundle, "--against", "ort,openvino", *options, "--json", "-")
+    assert done.code == 0
+    assert "not timed: openvino: openvino is not installed" in done.err
+    done = cli("bench", tiny_bundle, "--against", "openvino", *options)
+    assert done.code == 4
+    assert "none of openvino is installed" in done.err
+
+
+def test_a_wrong_bundle_is_not_timed(
+    cli: Any, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from attnc.runtimes.attnc_runner import AttncRunner
+
+    infer = AttncRunner.infer
+    monkeypatch.setattr(
+        AttncRunner, "infer", lambda self, feed: {k: v * 1.01 for k, v in infer(self, feed).items()}
+    )
+    done = cli("bench", tiny_bundle, "--footprint", "0", *QUICK)
+    assert done.code == 1
+    assert "do not compute the same" in done.err
+
+
+def test_a_module_from_python_has_no_plain_export(cli: Any, tmp_path: Path) -> None:
+    from tiny_net import build
+
+    import attnc
+
+    attnc.export(build(), output=tmp_path / "b")
+    done = cli("bench", tmp_path / "b", *QUICK)
+    assert done.code == 3
+    assert "handed over as a module" in done.err
