@@ -126,9 +126,8 @@ def _first_baked(model: ir.Model) -> ir.Node | None:
     for node in model.graph:
         if node.op_type == "Reshape" and node.inputs[1] is not None:
             target = ir.convenience.get_const_tensor(node.inputs[1])
-            x = node.inputs[0]
-            on_batch = x is not None and x.shape is not None and str(x.shape[0]) == BATCH_NAME
-            if target is not None and on_batch and target.size and target.numpy().flat[0] > 0:
+            computed = node.inputs[0] is not None and node.inputs[0].producer() is not None
+            if target is not None and computed and target.size and target.numpy().flat[0] > 0:
                 return node
     return None
 

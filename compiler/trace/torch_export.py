@@ -50,6 +50,12 @@ def _run(program: Any, arguments: tuple[Any, ...], name: str, **keywords: Any) -
         raise _refusal(error, name) from error
     assert exported is not None  # only the exporter without dynamo returns nothing
     model: ir.Model = exported.model
+    if len(model.graph.outputs) != 1:
+        raise UnsupportedError(
+            f"{name} returns {len(model.graph.outputs)} outputs; one tensor of logits is supported",
+            where=name,
+            remedy="wrap it in a module that returns the logits",
+        )
     return model
 
 
