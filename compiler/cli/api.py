@@ -122,6 +122,7 @@ def explain(
     image_size: ImageSize = None,
     batch: Batch = 1,
     checkpoint: str | Path | None = None,
+    options: Mapping[str, Any] | None = None,
     progress: Progress = SILENT,
 ) -> Explanation:
     """Trace and rewrite as `export` does, and report on it; nothing is written."""
@@ -129,7 +130,7 @@ def explain(
 
     _profile(target, profile)
     progress.stage(f"tracing {_name(model)}")
-    traced = _trace(model, image_size, batch, None, checkpoint, 0, None)
+    traced = _trace(model, image_size, batch, None, checkpoint, 0, options)
     progress.stage("rewriting the graph")
     records = _run_passes(traced)
     kept = tuple(_kept(refusal) for refusal in lower(traced.model))

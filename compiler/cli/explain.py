@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attnc.compiler.cli.options import JsonOption, parse_batch, parse_image_size
+from attnc.compiler.cli.options import (
+    JsonOption,
+    ModelOptions,
+    parse_batch,
+    parse_image_size,
+    parse_options,
+)
 
 if TYPE_CHECKING:
     from attnc.compiler.cli.api import Explanation
@@ -22,6 +28,7 @@ def explain(
     image_size: Annotated[str | None, typer.Option(help="Pixels, as for export.")] = None,
     batch: Annotated[str, typer.Option(help="Pictures per call, as for export.")] = "1",
     checkpoint: Annotated[Path | None, typer.Option(help="Weights, as for export.")] = None,
+    option: ModelOptions = None,
     json: JsonOption = None,
 ) -> None:
     """Show matches, node counts and near-misses of each pass; writes no bundle."""
@@ -36,6 +43,7 @@ def explain(
             image_size=parse_image_size(image_size),
             batch=parse_batch(batch),
             checkpoint=checkpoint,
+            options=parse_options(option),
             progress=shown,
         )
     write_json(explanation.as_json(), json)

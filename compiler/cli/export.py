@@ -7,7 +7,13 @@ from typing import Annotated
 
 import typer
 
-from attnc.compiler.cli.options import JsonOption, parse_batch, parse_image_size
+from attnc.compiler.cli.options import (
+    JsonOption,
+    ModelOptions,
+    parse_batch,
+    parse_image_size,
+    parse_options,
+)
 
 
 def export(
@@ -32,6 +38,8 @@ def export(
     num_classes: Annotated[
         int | None, typer.Option(help="Classes of the head; the model's own without it.")
     ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the weights without a checkpoint.")] = 0,
+    option: ModelOptions = None,
     profile: Annotated[
         str | None, typer.Option(help="The device: `attnc list profiles`, or a .toml file.")
     ] = None,
@@ -64,6 +72,8 @@ def export(
             batch=pictures,
             num_classes=num_classes,
             checkpoint=checkpoint,
+            seed=seed,
+            options=parse_options(option),
             labels=labels,
             kernels=not no_kernels,
             force=force,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -13,6 +15,29 @@ JsonOption = Annotated[
     str | None,
     typer.Option("--json", metavar="FILE", help="Write the report as JSON; - is stdout."),
 ]
+
+ModelOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option", metavar="KEY=VALUE", help="An argument of the model or factory; repeatable."
+    ),
+]
+
+
+def parse_options(texts: Sequence[str] | None) -> dict[str, Any]:
+    """`["keep=0.7", "fuse=true"]` to arguments; values that are no JSON are texts."""
+    options: dict[str, Any] = {}
+    for text in texts or ():
+        key, equals, value = text.partition("=")
+        if not equals or not key.isidentifier() or key in options:
+            raise UsageError(
+                f"--option {text!r} is not possible", remedy="KEY=VALUE, each key once"
+            )
+        try:
+            options[key] = json.loads(value)
+        except ValueError:
+            options[key] = value
+    return options
 
 
 def parse_image_size(text: str | None) -> tuple[int, int] | None:

@@ -61,6 +61,8 @@ def leftovers(folder: Path) -> list[str]:
         (["none.onnx"], ["none.onnx"]),
         (["none.pt2"], ["none.pt2"]),
         (["tiny_net:build", "--labels", "none.txt"], ["none.txt"]),
+        (["tiny_net:build", "--option", "classes"], ["--option 'classes'", "KEY=VALUE"]),
+        (["tiny_net:build", "--option", "colour=red"], ["colour"]),
     ],
 )
 def test_names_and_options(cli: Any, tmp_path: Path, arguments: list[str], said: list[str]) -> None:

@@ -75,7 +75,7 @@ def test_list(cli: Any, kind: str, member: str) -> None:
 
 def test_export_writes_a_bundle_and_its_report(cli: Any, tmp_path: Path) -> None:
     options = ["-o", tmp_path / "out", "--image-size", "32x16", "--batch", "3", "--no-kernels"]
-    done = cli("export", "tiny_net:build", *options, "--num-classes", "4", "--json", "-")
+    done = cli("export", "tiny_net:build", *options, "--option", "num_classes=4", "--json", "-")
     assert done.code == 0, done.err
     manifest = json.loads(done.out)["manifest"]
     assert manifest["inputs"][0]["shape"] == [3, 3, 32, 16]
