@@ -16,10 +16,25 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from .config import ModelConfig
-from .errors import ModelOptionError, UnknownModelError
+from .errors import CheckpointError, ModelError, ModelOptionError, UnknownModelError
 
 if TYPE_CHECKING:
     from torch import nn
+
+__all__ = [
+    "FAMILIES",
+    "CheckpointError",
+    "Family",
+    "ModelConfig",
+    "ModelError",
+    "ModelOptionError",
+    "UnknownModelError",
+    "build_model",
+    "check_image_size",
+    "list_models",
+    "load_checkpoint",
+    "model_config",
+]
 
 ENTRY_POINT_GROUP = "attnc.models"
 
@@ -78,6 +93,13 @@ def check_image_size(name: str, image_size: tuple[int, int]) -> None:
         )
 
 
+def load_checkpoint(model: nn.Module, path: str | PathLike[str], *, name: str = "") -> None:
+    """Copy the weights of a checkpoint file into any module, all or none, or CheckpointError."""
+    from .checkpoints import load_checkpoint as load
+
+    load(model, path, name=name)
+
+
 def build_model(
     name: str,
     *,
@@ -96,7 +118,6 @@ def build_model(
     """
     import torch
 
-    from .checkpoints import load_checkpoint
     from .seeded import seeded_state_dict
 
     module = _module(name)

@@ -8,8 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from attnc.compiler.errors import AttncError, UnsupportedError, UsageError
 from attnc.compiler.manifest import Preprocessing, SourceInfo
-from attnc.model_defs.config import ModelConfig
-from attnc.model_defs.errors import ModelError, UnknownModelError
+from attnc.model_defs.registry import (
+    ModelConfig,
+    ModelError,
+    UnknownModelError,
+    build_model,
+    load_checkpoint,
+    model_config,
+)
 
 from .factory import build_from_factory
 from .hashing import hash_file, hash_state_dict
@@ -122,8 +128,6 @@ def _recorded(request: Request) -> dict[str, Any]:
 
 def from_registry(name: str, request: Request) -> Network:
     """One of the listed models, with a checkpoint or seeded weights."""
-    from attnc.model_defs.registry import build_model, model_config
-
     try:
         # The cheap checks first: name, then size, then weights.
         _image_size(model_config(name), request, name)
@@ -143,8 +147,6 @@ def from_registry(name: str, request: Request) -> Network:
 
 
 def _with_checkpoint(module: nn.Module, name: str, request: Request) -> None:
-    from attnc.model_defs.checkpoints import load_checkpoint
-
     if request.checkpoint is not None:
         try:
             load_checkpoint(module, request.checkpoint, name=name)
