@@ -63,6 +63,7 @@ inline void conv_line(const ConvTask& t, Int b, Int oy, Int ox, Int count, Int s
   g.n = a.n;
   g.lo = a.lo;
   g.hi = a.hi;
+  g.store_ahead = t.nchw ? 3 * kMaxRows[0] : 0;
   gemm_group(g, p, np, ahead, shares);
 }
 
@@ -71,10 +72,11 @@ inline void conv_band(const ConvTask& t, Int b, Int begin, Int end, Taps ky, Int
                       Ahead* ahead) {
   const AttncConv& a = *t.a;
   const AttncWindow& w = a.win;
+  Ahead nothing = no_hint();
   for (Int ox = 0; ox < a.ow;) {
     const Taps kx = valid_taps(ox * w.stride_w - w.left, w.kw, w.dilation_w, a.width);
     if (kx.end - kx.begin < w.kw) {
-      conv_line(t, b, begin, ox, end - begin, w.stride_h * a.width, a.ow, ky, kx, p, np, ahead, 1);
+      conv_line(t, b, begin, ox, end - begin, w.stride_h * a.width, a.ow, ky, kx, p, np, &nothing, 1);
       ++ox;
       continue;
     }
@@ -84,6 +86,18 @@ inline void conv_band(const ConvTask& t, Int b, Int begin, Int end, Taps ky, Int
       conv_line(t, b, oy, ox, inner, w.stride_w, 1, ky, kx, p, np, ahead, end - oy);
     ox += inner;
   }
+}
+
+// Parts [part, part + parts) of `of` of the input rows that the task after output row `row` will read first.
+inline void add_input(const ConvTask& t, Int row, Int rows, Int part, Int parts, Int of, Ahead* ahead) {
+  const AttncConv& a = *t.a;
+  const AttncWindow& w = a.win;
+  if (row + rows > a.batch * a.oh || row % a.oh == 0) return;
+  const Int first = row % a.oh * w.stride_h - w.top + w.kh - w.stride_h;
+  const Int count = least(rows * w.stride_h, a.h - first) * a.width * (t.nchw ? 1 : a.c);
+  const float* x = a.x + row / a.oh * a.h * a.width * a.c;
+  for (Int c = 0; c < (t.nchw ? a.c : 1) && first >= 0 && count > 0; ++c, x += a.h * a.width)
+    ahead->add(x + first * a.width * (t.nchw ? 1 : a.c) + count * part / of, count * parts / of);
 }
 
 inline void conv_task(void* arg, size_t index) {
@@ -97,7 +111,8 @@ inline void conv_task(void* arg, size_t index) {
   for (Int p = t.chunks == 1 ? 0 : chunk_begin(t.panels, chunk); p < last;) {
     const Int np = group_size(last - p);
     Ahead ahead = no_hint();
-    ahead.add(a.w + (p + np) * t.depth * 16, least(3, t.panels - p - np) * t.depth * 16);
+    if (t.chunks > 1) ahead.add(a.w + (p + np) * t.depth * 16, least(3, t.panels - p - np) * t.depth * 16);
+    else add_input(t, end, end - begin, p, np, t.panels, &ahead);
     for (Int row = begin; row < end;) {
       const Int b = row / a.oh, oy = row % a.oh, stop = least(a.oh, oy + end - row);
       const Taps ky = valid_taps(oy * w.stride_h - w.top, w.kh, w.dilation_h, a.h);

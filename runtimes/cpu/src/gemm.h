@@ -30,6 +30,7 @@ struct Gemm {
   float* c;
   Int ldc, m, n;
   float lo, hi;
+  Int store_ahead = 0;  // rows ahead of which the lines of C are asked for (short K only)
 };
 
 // Memory that will be read soon. It is fetched into the level-2 cache a few lines at a time between
@@ -104,6 +105,10 @@ void tile(const Gemm& g, Int i, Int panel, Prefetch pf) {
     ATTNC_UNROLL
     for (int r = 0; r < R; ++r) acc[r][v] = x;
   }
+  if (g.store_ahead)
+    for (int r = 0; r < R; ++r)
+      for (int v = 0; v < P; ++v)
+        __builtin_prefetch(g.c + (i + r + g.store_ahead) * g.ldc + (panel + v) * 16, 1, 3);
   const Int lda = g.lda, b_k = g.b_k, b_panel = g.b_panel;
   for (Int s = 0; s < g.nruns; ++s) {
     const Run& run = g.runs[s];
