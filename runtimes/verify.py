@@ -27,7 +27,7 @@ from attnc.runtimes.runner import Runner
 
 Array = NDArray[np.float32]
 Reference = Callable[[Array], Array]
-DYNAMIC_BATCHES = (1, 3)
+DYNAMIC_BATCHES = (1, 3, 8)
 LIVE_SEEDS = (11, 12)
 
 

@@ -20,7 +20,8 @@ app = typer.Typer(
     cls=GuardedGroup,
     help="Attention compiler: trace a vision model, rewrite its graph, emit a bundle for a "
     "device, prove that it is right and fast.",
-    epilog="Exit codes: 0 ok, 1 a check failed, 2 usage, 3 unsupported, 4 a runtime is missing.",
+    epilog="Exit codes: 0 ok, 1 a check failed, 2 usage, 3 unsupported, 4 a runtime is missing, "
+    "130 interrupted.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,

@@ -30,7 +30,7 @@ def run(
 ) -> None:
     """Classify a picture: the best classes, with their probabilities."""
     from attnc.compiler.bundle import Bundle
-    from attnc.compiler.cli.console import print_table, write_json
+    from attnc.compiler.cli.console import write_json
     from attnc.runtimes.attnc_runner import AttncRunner
 
     opened = Bundle.open(bundle)
@@ -40,8 +40,18 @@ def run(
     rows = _best(logits, top, opened.labels)
     write_json({"picture": str(picture), "top": rows}, json)
     if json != "-":
-        cells = [[row["label"], str(row["class"]), f"{row['probability']:.4f}"] for row in rows]
-        print_table(str(picture), ["label", "class", "probability"], cells)
+        _print(picture, rows)
+
+
+def _print(picture: Path, rows: list[dict[str, Any]]) -> None:
+    from attnc.compiler.cli.console import print_table
+
+    columns = ["class", "probability"]
+    cells = [[str(row["class"]), f"{row['probability']:.4f}"] for row in rows]
+    if any(row["label"] for row in rows):
+        columns.append("label")
+        cells = [[*cell, row["label"]] for cell, row in zip(cells, rows, strict=True)]
+    print_table(picture.name, columns, cells)
 
 
 def _prepare(bundle: Bundle, picture: Path) -> NDArray[np.float32]:

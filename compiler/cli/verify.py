@@ -40,7 +40,7 @@ def verify(
             [c.name, _MARK[c.status], _number(c.value), _number(c.limit), c.reason]
             for c in report.checks
         ]
-        print_table(f"{bundle}", ["check", "status", "value", "limit", "reason"], rows)
+        print_table(opened.manifest.model, ["check", "status", "value", "limit", "reason"], rows)
     note("verified" if report.ok else "NOT verified")
     if not report.ok:
         raise typer.Exit(ExitCode.CHECK_FAILED)
