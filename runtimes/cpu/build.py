@@ -18,15 +18,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-if __package__:
-    from .toolchain import BENCH_LAYER, COMMON, ORT_LAYER, TARGETS, Target
-else:  # setup.py runs this file before the package can be imported
-    sys.path.insert(0, str(Path(__file__).parent))
-    from toolchain import BENCH_LAYER, COMMON, ORT_LAYER, TARGETS, Target
+from .toolchain import BENCH_LAYER, COMMON, ORT_LAYER, TARGETS, Target
 
 HERE = Path(__file__).resolve().parent
 SOURCES = HERE / "src"
 LIBRARIES = HERE / "lib"
+DEVELOPMENT = LIBRARIES / "dev"  # benchmark and sanitizer builds, which are never shipped
 STUBS = {
     "c": "void *malloc(unsigned long n){return 0;} void free(void *p){} "
     "char *getenv(const char *n){return 0;} "
@@ -56,15 +53,25 @@ def zig_path() -> str:
 def content_hash(compiler: str, target: Target, extra: list[str]) -> str:
     """Hash of everything that the library's bytes depend on."""
     digest = hashlib.sha256(repr((target, COMMON, extra, STUBS)).encode())
-    version = subprocess.run([compiler, "version"], capture_output=True, text=True, check=False)
-    digest.update((version.stdout or compiler).encode())
+    digest.update(_version(compiler).encode())
     for path in sorted(SOURCES.iterdir()):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
 
+def _version(compiler: str) -> str:
+    command = [compiler, "version" if Path(compiler).stem == "zig" else "--version"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    except OSError as error:
+        raise BuildError(f"{compiler}: {error.strerror}") from error
+
+
 def _run(command: list[str], cwd: Path) -> None:
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise BuildError(f"{command[0]}: {error.strerror}") from error
     if done.returncode:
         raise BuildError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
 
@@ -127,7 +134,7 @@ def build(
     compiler: str | None = None,
     sanitize: bool = False,
     bench: bool = False,
-    output: Path = LIBRARIES,
+    output: Path | None = None,
     force: bool = False,
 ) -> Path:
     """Build one library if it is out of date; returns its path. Raises BuildError.
@@ -136,6 +143,7 @@ def build(
     harnesses instead of the ONNX Runtime layer.
     """
     target = TARGETS[target_name]
+    output = output or (DEVELOPMENT if bench or sanitize else LIBRARIES)
     compiler = zig_path() if compiler in (None, "zig") else compiler
     extra = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g"] if sanitize else []
     kind = ("-bench" if bench else "") + ("-sanitize" if sanitize else "")
@@ -155,10 +163,8 @@ def build(
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    if __package__:
-        from .library import host_target
-    else:
-        from library import host_target
+    from .library import host_target  # not at the top: setup.py imports this file alone
+
     parser = argparse.ArgumentParser(prog="attnc.runtimes.cpu.build", description=__doc__)
     parser.add_argument("--target", default="native", choices=["native", "all", *TARGETS])
     parser.add_argument("--cc", default="zig", help="`zig` (of the ziglang package) or a path")
@@ -166,7 +172,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--bench", action="store_true", help="C interface instead of ONNX Runtime's"
     )
-    parser.add_argument("--output", type=Path, default=LIBRARIES)
+    parser.add_argument("--output", type=Path, help="folder")
     parser.add_argument("--force", action="store_true", help="rebuild even if up to date")
     a = parser.parse_args(arguments)
     names = {"native": [host_target()], "all": list(TARGETS)}.get(a.target, [a.target])

@@ -1,0 +1,147 @@
+"""Calls the kernels' plain C interface with hostile memory: outputs and scratch full of NaN,
+guard zones behind every buffer, weights at odd addresses, tasks in reverse order or on threads.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from concurrent.futures import ThreadPoolExecutor
+from ctypes import (
+    CFUNCTYPE,
+    POINTER,
+    c_char_p,
+    c_double,
+    c_float,
+    c_int,
+    c_size_t,
+    c_ssize_t,
+    c_void_p,
+)
+from pathlib import Path
+
+import numpy as np
+from kernel_cases import Case
+
+TASK = CFUNCTYPE(None, c_void_p, c_size_t)
+GUARD = 64  # floats behind each buffer that must stay NaN
+KERNEL_OF = {
+    "StemConvNhwc": "stem_conv_f32",
+    "ConvNhwc": "conv_f32",
+    "ConvAddNhwc": "conv_f32",
+    "DepthwiseNhwc": "depthwise_f32",
+    "FeedForwardNhwc": "feed_forward_f32",
+    "SingleHeadAttentionNhwc": "attention_f32",
+    "InvertedBottleneckNhwc": "bottleneck_f32",
+    "PoolLinearNhwc": "pool_linear_f32",
+}
+
+
+class Host(ctypes.Structure):
+    """AttncHost."""
+
+    _fields_ = (
+        ("user", c_void_p),
+        ("alloc", CFUNCTYPE(c_void_p, c_void_p, c_size_t)),
+        ("free", CFUNCTYPE(None, c_void_p, c_void_p)),
+        ("parallel_for", CFUNCTYPE(None, c_void_p, c_size_t, TASK, c_void_p)),
+    )
+
+
+def floats(values: np.ndarray | int, offset: int = 0) -> np.ndarray:
+    """A copy (or NaN for a size) `offset` floats past a cache line, with a guard behind it."""
+    size = values if isinstance(values, int) else values.size
+    raw = np.full(size + GUARD + 16 + offset, np.nan, np.float32)
+    start = (-raw.ctypes.data % 64) // 4 + offset
+    view = raw[start : start + size + GUARD]
+    if not isinstance(values, int):
+        view[:size] = values.ravel()
+    return view
+
+
+class Harness:
+    """One instruction set's kernels; `threads` 0 runs the tasks backwards on the caller."""
+
+    def __init__(self, library: Path, isa: str, threads: int = 0, fail_alloc: bool = False) -> None:
+        self.lib = ctypes.CDLL(str(library))
+        self.lib.attnc_kernel.restype = c_void_p
+        self.lib.attnc_kernel.argtypes = [c_char_p, c_int]
+        self.lib.attnc_kernel_name.restype = c_char_p
+        self.lib.attnc_peak.restype = c_double
+        self.lib.attnc_peak.argtypes = [c_char_p, c_ssize_t, POINTER(c_float)]
+        self.isa, self.fail_alloc, self.live = isa.encode(), fail_alloc, {}
+        self.pool = ThreadPoolExecutor(threads) if threads else None
+        types = [kind for _, kind in Host._fields_]
+        self.host = Host(
+            None, types[1](self._alloc), types[2](self._free), types[3](self._parallel)
+        )
+
+    def _alloc(self, _user: int, size: int) -> int | None:
+        if self.fail_alloc:
+            return None
+        memory = floats(size // 4)
+        self.live[memory.ctypes.data] = memory
+        return memory.ctypes.data
+
+    def _free(self, _user: int, address: int) -> None:
+        memory = self.live.pop(address)
+        assert np.isnan(memory[-GUARD:]).all(), "scratch overrun"
+
+    def _parallel(self, _user: int, tasks: int, task: TASK, arg: int) -> None:
+        if self.pool is None:
+            for i in reversed(range(tasks)):
+                task(arg, i)
+        else:
+            list(self.pool.map(lambda i: task(arg, i), range(tasks)))
+
+    def kernel(self, name: str) -> int:
+        """Address of a kernel."""
+        index = 0
+        while (found := self.lib.attnc_kernel_name(index)) is not None:
+            if found.decode() == name:
+                return self.lib.attnc_kernel(self.isa, index)
+            index += 1
+        raise KeyError(name)
+
+    def call(self, case: Case, offset: int = 0) -> tuple[int, np.ndarray]:
+        """Status and output of a case; asserts that no guard zone was written."""
+        inputs = [floats(v, offset) for v in (case.x, *case.weights, *case.dynamic)]
+        before = [v.copy() for v in inputs]
+        y = floats(case.expected.size, offset)
+        arguments = _pack(case, [v.ctypes.data for v in inputs], y.ctypes.data)
+        kernel = ctypes.CFUNCTYPE(c_int, POINTER(Host), c_void_p)(self.kernel(KERNEL_OF[case.op]))
+        status = kernel(ctypes.byref(self.host), ctypes.addressof(arguments))
+        assert not self.live, "scratch leaked"
+        assert np.isnan(y[case.expected.size :]).all(), "output overrun"
+        for now, then in zip(inputs, before, strict=True):
+            np.testing.assert_array_equal(now, then)
+        return status, y[: case.expected.size].reshape(case.expected.shape)
+
+
+def _pack(case: Case, inputs: list[int], y: int) -> ctypes.Structure:
+    """The kernel's argument struct: pointers, integers, floats, in that order."""
+    a, x, out = case.attributes, case.x.shape, case.expected.shape
+    lo = -np.inf if a.get("min", -1e39) < -3e38 else a["min"]
+    hi = np.inf if a.get("max", 1e39) > 3e38 else a["max"]
+    window = [*a.get("kernel_shape", []), *a.get("strides", []), *a.get("dilations", (1, 1))]
+    window += a.get("pads", [])
+    reals = [lo, hi]
+    if case.op == "StemConvNhwc":
+        inputs, sizes = [*inputs, 0], [x[0], x[2], x[3], x[1], *out[1:], *window]
+    elif case.op in ("ConvNhwc", "ConvAddNhwc"):
+        inputs, sizes = [*inputs, 0][:4], [*x, *out[1:], *window]
+    elif case.op == "DepthwiseNhwc":
+        sizes = [*x, *out[1:3], *window]
+    elif case.op == "FeedForwardNhwc":
+        sizes = [x[0] * x[1] * x[2], x[3], a["hidden"]]
+    elif case.op == "SingleHeadAttentionNhwc":
+        sizes = [x[0], x[1] * x[2], x[3], a["dim_qk"], a["dim_v"]]
+        reals = [a["epsilon"], lo, hi]
+    elif case.op == "InvertedBottleneckNhwc":
+        sizes = [*x, a["hidden"], a["reduced"], *out[1:], *window]
+    else:
+        sizes, reals = [x[0], x[1] * x[2], x[3], a["out_features"]], []
+    fields = [(f"p{i}", c_void_p) for i in range(len(inputs) + 1)]
+    fields += [(f"n{i}", c_ssize_t) for i in range(len(sizes))]
+    fields += [(f"f{i}", c_float) for i in range(len(reals))]
+    struct = type("Arguments", (ctypes.Structure,), {"_fields_": fields})
+    return struct(*inputs, y, *sizes, *reals)
