@@ -10,6 +10,7 @@ from attnc.passes.canonical.group_norm import CanonicalGroupNorm
 from attnc.passes.canonical.linear import CanonicalLinear
 from attnc.passes.canonical.opset import SettleOpset
 from attnc.passes.canonical.pool import CanonicalGlobalPool, CanonicalPooledVector
+from attnc.passes.canonical.pooled_gate import CanonicalPooledGate
 from attnc.passes.canonical.sequence import CanonicalSequence
 from attnc.passes.clean.constants import ConstantsToInitializers
 from attnc.passes.clean.dead import DeadCode
@@ -41,6 +42,7 @@ def clean() -> list[Pass]:
         InferShapes(),  # Reshapes with constant targets have shapes now
         FoldShapes(),  # sizes that only those shapes gave
         RemoveIdentity(),  # Reshapes whose target is known only now
+        FoldConstants(),  # what hung on those sizes
         MergeDuplicates(),  # after folding, when equal things look equal
         DeadCode(),  # what the others left without a reader
     ]
@@ -57,6 +59,7 @@ def canonical() -> list[Pass]:
         CanonicalGroupNorm(),  # one spelling for the attention's pattern
         CanonicalGlobalPool(),  # one spelling for gates and heads
         CanonicalPooledVector(),  # after the pooling has its form
+        CanonicalPooledGate(),  # after the vector has its form
         InferShapes(),  # canonical nodes between others have no shapes yet
     ]
 

@@ -12,8 +12,10 @@ from attnc.compiler.pipeline import PassResult
 from attnc.passes.graph import is_op
 
 #: The inference of onnx_ir takes the lists that these make for tensors.
-SEQUENCES = ("SplitToSequence", "SequenceConstruct", "SequenceInsert", "SequenceErase")
-SEQUENCES += ("SequenceEmpty", "SequenceMap", "Optional", "OptionalGetElement", "If", "Loop")
+SEQUENCES = (
+    *("SplitToSequence", "SequenceConstruct", "SequenceInsert", "SequenceErase", "SequenceEmpty"),
+    *("SequenceMap", "Optional", "OptionalGetElement", "If", "Loop"),
+)
 
 
 class InferShapes:

@@ -12,6 +12,7 @@ from attnc.passes.canonical.conv import CanonicalConv, conv_of
 from attnc.passes.canonical.linear import CanonicalLinear, linear_of
 from attnc.passes.canonical.opset import SettleOpset
 from attnc.passes.canonical.pool import CanonicalGlobalPool, CanonicalPooledVector
+from attnc.passes.canonical.pooled_gate import CanonicalPooledGate
 from attnc.passes.canonical.sequence import CanonicalSequence
 from attnc.passes.graph import attribute, opset
 
@@ -199,6 +200,39 @@ def test_the_pooled_vector_is_flattened(chain: str) -> None:
     model = b.model(b.op("Exp", x))
     rewrite(model, CanonicalPooledVector())
     assert counts(model) == {"GlobalAveragePool": 1, "Flatten": 1, "Exp": 1}
+
+
+def _vector_gate(b: Builder, last: str = "Unsqueeze") -> ir.Value:
+    x = b.op("Tanh", b.input("n", 6, 4, 5))
+    y = b.op("Flatten", b.op("GlobalAveragePool", x))
+    y = b.op("Relu", b.op("Gemm", y, b.random(3, 6), b.random(3), transB=1))
+    y = b.op("HardSigmoid", b.op("Gemm", y, b.random(6, 3), b.random(6), transB=1), alpha=0.3)
+    target = np.array([2, 3]) if last == "Unsqueeze" else np.array([0, 6, 1, 1])
+    return b.op("Mul", x, b.op(last, y, target))
+
+
+@pytest.mark.parametrize("last", ["Unsqueeze", "Reshape"])
+def test_gates_of_linear_layers_become_convolutions(last: str) -> None:
+    b = Builder()
+    model = b.model(_vector_gate(b, last))
+    assert rewrite(model, CanonicalPooledGate())[0].matches == 1
+    names = {"Tanh": 1, "GlobalAveragePool": 1, "Conv": 2, "Relu": 1, "HardSigmoid": 1, "Mul": 1}
+    assert counts(model) == names
+
+
+def test_vectors_that_do_not_come_from_a_pooling_stay() -> None:
+    b = Builder()
+    y = b.op("Relu", b.op("Gemm", b.input("n", 6), b.random(3, 6), b.random(3), transB=1))
+    model = b.model(b.op("Exp", b.op("Unsqueeze", y, np.array([2, 3]))))
+    assert rewrite(model, CanonicalPooledGate())[0].matches == 0
+
+
+def test_vectors_that_others_read_stay() -> None:
+    b = Builder()
+    y = b.op("Flatten", b.op("GlobalAveragePool", b.input("n", 6, 4, 5)))
+    y = b.op("Gemm", y, b.random(3, 6), b.random(3), transB=1)
+    model = b.model(b.op("Exp", b.op("Unsqueeze", y, np.array([2, 3]))), b.op("Relu", y))
+    assert rewrite(model, CanonicalPooledGate())[0].matches == 0
 
 
 def test_old_opsets_move_up() -> None:
