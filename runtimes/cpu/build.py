@@ -145,7 +145,11 @@ def build(
     target = TARGETS[target_name]
     output = output or (DEVELOPMENT if bench or sanitize else LIBRARIES)
     compiler = zig_path() if compiler in (None, "zig") else compiler
-    extra = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g"] if sanitize else []
+    extra = (
+        ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O1"]
+        if sanitize
+        else []
+    )
     kind = ("-bench" if bench else "") + ("-sanitize" if sanitize else "")
     result = output / f"attnc_kernels{kind}-{target.name}.{target.suffix}"
     stamp = result.with_name(f".{result.name}.hash")

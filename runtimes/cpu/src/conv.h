@@ -134,12 +134,12 @@ inline AttncStatus conv_any(const AttncHost* host, const AttncConv& a, bool nchw
   const Int runs = a.win.kh * (a.win.dilation_w == 1 ? 1 : a.win.kw) * (nchw ? a.c : 1);
   if (runs > kMaxRuns) return kAttncTooLarge;
   if (rows == 0 || a.ow == 0) return kAttncOk;
-  const Int by_pixels = most(1, least(rows, rows * a.ow / 96));
+  const Int by_pixels = least(rows, most(8, rows * a.ow / 256));
   if (t.depth * 16 * t.panels * 4 <= kL2) {
     t.blocks = by_pixels;
   } else {
     t.chunks = chunk_count(t.panels);
-    t.blocks = most(1, by_pixels / 2);
+    t.blocks = most(1, least(rows, rows * a.ow / 192));
   }
   host->parallel_for(host->user, (size_t)(t.blocks * t.chunks), conv_task, &t);
   return kAttncOk;
