@@ -93,7 +93,7 @@ def sole_user(value: ir.Value) -> ir.Node | None:
 
 def require_private(nodes: Iterable[ir.Node], kept: Collection[ir.Value]) -> None:
     """Refuse if a value inside `nodes` (other than those `kept`) is seen from outside them."""
-    inside = set(nodes)
+    inside = dict.fromkeys(nodes)  # in order: the reason must be the same on every run
     for node in inside:
         for value in node.outputs:
             if value in kept:
@@ -112,7 +112,7 @@ def require_private(nodes: Iterable[ir.Node], kept: Collection[ir.Value]) -> Non
 def constant(graph: ir.Graph, array: Array, hint: str) -> ir.Value:
     """A new initializer with a fresh name made from `hint`."""
     name = fresh_name(graph, hint)
-    array = np.ascontiguousarray(array)
+    array = np.asarray(array, order="C")  # ascontiguousarray would give a scalar an axis
     value = ir.Value(name=name, const_value=ir.tensor(array, name=name))
     value.shape, value.dtype = ir.Shape(array.shape), ir.DataType.from_numpy(array.dtype)
     graph.register_initializer(value)

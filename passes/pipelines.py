@@ -18,6 +18,7 @@ from attnc.passes.clean.duplicates import MergeDuplicates
 from attnc.passes.clean.fold import FoldConstants
 from attnc.passes.clean.identity import RemoveIdentity
 from attnc.passes.clean.infer import InferShapes
+from attnc.passes.clean.repeat import Repeat
 from attnc.passes.clean.shapes import FoldShapes
 from attnc.passes.fuse.conv import FuseConv, FuseConvAdd
 from attnc.passes.fuse.feed_forward import fuse_feed_forward
@@ -38,11 +39,7 @@ def clean() -> list[Pass]:
         InferShapes(),  # sizes, for folding shape arithmetic
         FoldShapes(),  # Reshape targets become constants
         RemoveIdentity(),  # casts between constants and their users
-        FoldConstants(),  # what hung on the sizes
-        InferShapes(),  # Reshapes with constant targets have shapes now
-        FoldShapes(),  # sizes that only those shapes gave
-        RemoveIdentity(),  # Reshapes whose target is known only now
-        FoldConstants(),  # what hung on those sizes
+        Repeat([FoldConstants(), InferShapes(), FoldShapes(), RemoveIdentity()]),  # to the end
         MergeDuplicates(),  # after folding, when equal things look equal
         DeadCode(),  # what the others left without a reader
     ]

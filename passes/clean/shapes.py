@@ -208,6 +208,11 @@ def div(a: int, b: int) -> int:
     return int(a / b) if b else 0
 
 
+def mod(a: int, b: int) -> int:
+    """a modulo b, with the sign of b, as ONNX has it for integers."""
+    return a % b if b else 0
+
+
 _RULES: dict[str, Callable[[ir.Node, Sequence[Sizes]], Sizes | None]] = {
     "Add": _elementwise(add, 0),
     "Cast": _same,
@@ -215,6 +220,7 @@ _RULES: dict[str, Callable[[ir.Node, Sequence[Sizes]], Sizes | None]] = {
     "Div": _elementwise(div, 1),
     "Gather": _gather,
     "Identity": _same,
+    "Mod": _elementwise(mod, None),
     "Mul": _elementwise(mul, 1),
     "Reshape": _reshape,
     "Slice": _slice,

@@ -14,6 +14,7 @@ from attnc.passes.clean.duplicates import MergeDuplicates
 from attnc.passes.clean.fold import FoldConstants
 from attnc.passes.clean.identity import RemoveIdentity
 from attnc.passes.clean.infer import InferShapes
+from attnc.passes.clean.repeat import Repeat
 from attnc.passes.clean.shapes import FoldShapes
 from attnc.passes.graph import ints, shape
 
@@ -87,6 +88,33 @@ def test_shape_arithmetic_of_a_dynamic_batch_stays_dynamic() -> None:
     DeadCode().run(model)
     assert counts(model) == {"Relu": 1, "Reshape": 1}
     assert ints(only(model, "Reshape").inputs[1]) == [0, 6, 20]
+
+
+def test_scalars_stay_scalars() -> None:
+    b = Builder()
+    x = b.op("Relu", b.input("n", 6, 9))
+    rows = b.op("Gather", b.op("Shape", x), np.array(2), axis=0)
+    rest = b.op("Mod", b.op("Sub", np.array(14), rows), np.array(6))
+    factor = b.op("Mul", b.const(np.float32(2)), b.const(np.float32(3)))
+    y = b.op("Add", b.op("Cast", rest, to=ir.DataType.FLOAT), factor)
+    model = b.model(b.op("Mul", x, b.op("Unsqueeze", y, np.array([0]))))
+    rewrite(model, FoldShapes(), FoldConstants())
+    (held,) = [v for v in only(model, "Mul").inputs if v.const_value is not None]
+    assert held.const_value.numpy().tolist() == [11.0]
+
+
+def test_folding_repeats_until_it_rests() -> None:
+    b = Builder()
+    x = b.op("Relu", b.input("n", 4, 6))
+    for _ in range(4):
+        sizes = b.op("Shape", x)
+        last = b.op("Div", b.op("Slice", sizes, [1], [2]), np.array([1]))
+        x = b.op("Relu", b.op("Reshape", x, b.op("Concat", np.array([-1]), last, axis=0)))
+        x = b.op("Unsqueeze", x, np.array([0]))
+    model = b.model(x)
+    passes = [FoldConstants(), InferShapes(), FoldShapes(), RemoveIdentity()]
+    assert rewrite(model, Repeat(passes))[0].matches > 0
+    assert set(counts(model)) == {"Relu", "Reshape", "Unsqueeze"}
 
 
 def test_a_moved_batch_becomes_minus_one() -> None:
