@@ -6,6 +6,7 @@ from attnc.compiler.pipeline import Pass
 from attnc.passes.canonical.attention_op import CanonicalAttention
 from attnc.passes.canonical.batch_norm import FoldBatchNorm
 from attnc.passes.canonical.conv import CanonicalConv
+from attnc.passes.canonical.einsum import CanonicalEinsum
 from attnc.passes.canonical.group_norm import CanonicalGroupNorm
 from attnc.passes.canonical.linear import CanonicalLinear
 from attnc.passes.canonical.opset import SettleOpset
@@ -52,6 +53,7 @@ def canonical() -> list[Pass]:
         CanonicalConv(),  # before BatchNorm, which folds into canonical convolutions
         CanonicalLinear(),  # likewise
         FoldBatchNorm(),  # before all fusions: they end at a normalisation
+        CanonicalEinsum(),  # products are MatMuls from here on
         CanonicalAttention(),  # one spelling of attention, whatever the opset
         CanonicalGroupNorm(),  # one spelling for the attention's pattern
         CanonicalGlobalPool(),  # one spelling for gates and heads

@@ -9,6 +9,7 @@ from rewriting import Builder, counts, only, reasons, rewrite
 
 from attnc.passes.canonical.batch_norm import FoldBatchNorm
 from attnc.passes.canonical.conv import CanonicalConv, conv_of
+from attnc.passes.canonical.einsum import CanonicalEinsum, read_equation
 from attnc.passes.canonical.linear import CanonicalLinear, linear_of
 from attnc.passes.canonical.opset import SettleOpset
 from attnc.passes.canonical.pool import CanonicalGlobalPool, CanonicalPooledVector
@@ -233,6 +234,36 @@ def test_vectors_that_others_read_stay() -> None:
     y = b.op("Gemm", y, b.random(3, 6), b.random(3), transB=1)
     model = b.model(b.op("Exp", b.op("Unsqueeze", y, np.array([2, 3]))), b.op("Relu", y))
     assert rewrite(model, CanonicalPooledGate())[0].matches == 0
+
+
+EINSUMS = {
+    "bci,bcj->bij": ((2, 3, 4), (2, 3, 5)),
+    "bhic,bhjc->bhij": ((2, 2, 4, 3), (2, 2, 5, 3)),
+    "bij, bcj -> bci": ((2, 4, 5), (2, 3, 5)),
+    "ik,kj->ji": ((4, 3), (3, 5)),
+    "bihc,bjhc->bhij": ((2, 4, 2, 3), (2, 5, 2, 3)),
+}
+
+
+@pytest.mark.parametrize("equation", EINSUMS)
+def test_einsums_become_products(equation: str) -> None:
+    b = Builder()
+    left, right = EINSUMS[equation]
+    y = b.op("Einsum", b.input(*left), b.input(*right, name="z"), equation=equation)
+    model = b.model(b.op("Tanh", y))
+    assert rewrite(model, CanonicalEinsum())[0].matches == 1
+    assert set(counts(model)) <= {"Transpose", "MatMul", "Tanh"}
+
+
+@pytest.mark.parametrize(
+    "equation", ["bci,bcj->bi", "bci,bcj->bcij", "bci,bdj->bij", "...i,...i->...i"]
+)
+def test_other_einsums_are_refused(equation: str) -> None:
+    assert read_equation(equation, 2) is None
+    b = Builder()
+    x = b.input(2, 3, 4)
+    model = b.model(b.op("Einsum", x, equation="bci->bic"))
+    assert "not a plain product" in reasons(rewrite(model, CanonicalEinsum())[0])
 
 
 def test_old_opsets_move_up() -> None:

@@ -12,6 +12,7 @@ from rewriting import Builder, counts, only, reasons, rewrite
 
 from attnc.compiler.ops.base import NO_MAX
 from attnc.passes.canonical.attention_op import CanonicalAttention
+from attnc.passes.canonical.einsum import CanonicalEinsum
 from attnc.passes.fuse.single_head_attention import FuseSingleHeadAttention
 from attnc.passes.graph import attribute, const
 
@@ -159,6 +160,22 @@ def test_the_attention_operator_of_opset_23() -> None:
         assert value.outputs[0].shape is not None
     results = rewrite(model, CanonicalAttention(), FuseSingleHeadAttention())
     assert [result.matches for result in results] == [1, 1]
+    assert counts(model) == {"Tanh": 1, "SingleHeadAttention": 1}
+
+
+def test_products_written_as_einsum() -> None:
+    def core(b: Builder, form: Form, qkv: ir.Value) -> ir.Value:
+        flat = b.op("Reshape", qkv, np.array([0, 2 * QK + P, -1]))
+        q, k, v = _cut(b, flat, [QK, QK, P], "split")
+        scores = b.op("Einsum", q, k, equation="bci,bcj->bij")
+        weights = b.op("Softmax", scores, axis=-1)
+        out = b.op("Einsum", weights, v, equation="bij,bcj->bci")
+        return b.op("Reshape", out, np.array([0, P, H, W]))
+
+    b = Builder()
+    model = b.model(_mixer(b, _x(b), Form(), core))
+    results = rewrite(model, CanonicalEinsum(), FuseSingleHeadAttention())
+    assert [result.matches for result in results] == [2, 1]
     assert counts(model) == {"Tanh": 1, "SingleHeadAttention": 1}
 
 
