@@ -72,7 +72,11 @@ def make_targets(root: Path = ROOT) -> set[str]:
 def run_step(step: Step, folder: Path) -> str:
     """Do a step in `folder`; returns what went wrong, or nothing."""
     if step.kind == "make":
-        named = [word for word in shlex.split(step.text)[1:] if re.fullmatch(r"[\w-]+", word)]
+        named = [
+            word
+            for word in shlex.split(step.text, comments=True)[1:]
+            if re.fullmatch(r"[\w-]+", word)
+        ]
         unknown = sorted(set(named) - make_targets())
         return f"no make target {unknown[0]}" if unknown else ""
     if step.kind == "python":

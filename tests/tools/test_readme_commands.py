@@ -18,13 +18,13 @@ def test_everything_on_the_page_works(page: str) -> None:
 
 def test_steps_are_found_in_order() -> None:
     text = (
-        "words\n```sh\ngit clone x\nattnc list \\\n    models\n\nmake test\n```\n"
+        "words\n```sh\ngit clone x\nattnc list \\\n    models\n\nmake test  # all, of it\n```\n"
         "<!-- not run: needs a phone -->\n```sh\nattnc list phones\n```\n"
         "```python\nprint(1)\n```\n```json\n{}\n```\n"
     )
     assert steps_of("p", text) == [
         Step("p", "attnc", "attnc list models"),
-        Step("p", "make", "make test"),
+        Step("p", "make", "make test  # all, of it"),
         Step("p", "python", "print(1)\n"),
     ]
 
