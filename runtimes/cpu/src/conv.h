@@ -63,6 +63,7 @@ inline void conv_line(const ConvTask& t, Int b, Int oy, Int ox, Int count, Int s
   g.n = a.n;
   g.lo = a.lo;
   g.hi = a.hi;
+  g.pairs = t.nchw && g.lda == 2;
   g.store_ahead = t.nchw ? 3 * kMaxRows[0] : 0;
   gemm_group(g, p, np, ahead, shares);
 }

@@ -30,6 +30,7 @@ struct Gemm {
   float* c;
   Int ldc, m, n;
   float lo, hi;
+  bool pairs = false;    // short runs, rows of A two floats apart: the stem (see stem_tile)
   Int store_ahead = 0;  // rows ahead of which the lines of C are asked for (short K only)
 };
 
@@ -95,20 +96,26 @@ ATTNC_INLINE void rank1(V (&acc)[R][P * kVecs], const float* const* a,
   }
 }
 
-// R rows by P panels, all of K; the accumulators stay in registers.
-template <int R, int P>
-void tile(const Gemm& g, Int i, Int panel, Prefetch pf) {
-  V acc[R][P * kVecs];
+// Accumulators begin as the bias. A write that misses waits for memory: ask for its lines now.
+template <int R, int N>
+ATTNC_INLINE void begin_rows(const Gemm& g, V (&acc)[R][N], Int i, Int panel) {
   ATTNC_UNROLL
-  for (int v = 0; v < P * kVecs; ++v) {
+  for (int v = 0; v < N; ++v) {
     const V x = g.bias ? load(g.bias + panel * 16 + v * W) : set1(0.0f);
     ATTNC_UNROLL
     for (int r = 0; r < R; ++r) acc[r][v] = x;
   }
   if (g.store_ahead)
     for (int r = 0; r < R; ++r)
-      for (int v = 0; v < P; ++v)
+      for (int v = 0; v < N / kVecs; ++v)
         __builtin_prefetch(g.c + (i + r + g.store_ahead) * g.ldc + (panel + v) * 16, 1, 3);
+}
+
+// R rows by P panels, all of K; the accumulators stay in registers.
+template <int R, int P>
+void tile(const Gemm& g, Int i, Int panel, Prefetch pf) {
+  V acc[R][P * kVecs];
+  begin_rows(g, acc, i, panel);
   const Int lda = g.lda, b_k = g.b_k, b_panel = g.b_panel;
   for (Int s = 0; s < g.nruns; ++s) {
     const Run& run = g.runs[s];
@@ -129,24 +136,49 @@ void tile(const Gemm& g, Int i, Int panel, Prefetch pf) {
   store_rows(g, acc, i, panel * 16);
 }
 
+// The same for a convolution of stride two over planes: its runs are as short as the window is wide,
+// so every row is addressed from one pointer and only `lines` of each run are fetched ahead.
+template <int R, int P>
+void stem_tile(const Gemm& g, Int i, Int panel, Prefetch pf) {
+  V acc[R][P * kVecs];
+  begin_rows(g, acc, i, panel);
+  for (Int s = 0; s < g.nruns; ++s) {
+    const Run& run = g.runs[s];
+    const float* a = run.a + 2 * i;
+    const float* b = g.b + panel * g.b_panel + run.b;
+    _Pragma("GCC unroll 1") for (Int line = 0; line < pf.lines; ++line, pf.at += 64)
+        __builtin_prefetch(pf.at, 0, 2);
+    _Pragma("GCC unroll 1") for (Int k = 0; k < run.length; ++k, ++a, b += g.b_k) {
+      V row[P * kVecs];
+      ATTNC_UNROLL
+      for (int v = 0; v < P * kVecs; ++v) row[v] = load(b + v / kVecs * g.b_panel + v % kVecs * W);
+      ATTNC_UNROLL
+      for (int r = 0; r < R; ++r) {
+        const V x = set1(a[2 * r]);
+        ATTNC_UNROLL
+        for (int v = 0; v < P * kVecs; ++v) acc[r][v] = fma(x, row[v], acc[r][v]);
+      }
+    }
+  }
+  store_rows(g, acc, i, panel * 16);
+}
+
 typedef void (*Tile)(const Gemm&, Int, Int, Prefetch);
 
 template <int P, int R>
-inline Tile pick_tile(Int rows) {
-  if constexpr (R == 1) {
-    return tile<1, P>;
-  } else {
-    return rows == R ? tile<R, P> : pick_tile<P, R - 1>(rows);
+inline Tile pick_tile(Int rows, bool pairs) {
+  if constexpr (R > 1) {
+    if (rows != R) return pick_tile<P, R - 1>(rows, pairs);
   }
+  return pairs ? stem_tile<R, P> : tile<R, P>;
 }
 
 template <int P>
-inline Tile pick_panels(Int panels, Int rows) {
-  if constexpr (P == 1) {
-    return pick_tile<1, kMaxRows[0]>(rows);
-  } else {
-    return panels == P ? pick_tile<P, kMaxRows[P - 1]>(rows) : pick_panels<P - 1>(panels, rows);
+inline Tile pick_panels(Int panels, Int rows, bool pairs) {
+  if constexpr (P > 1) {
+    if (panels != P) return pick_panels<P - 1>(panels, rows, pairs);
   }
+  return pick_tile<P, kMaxRows[P - 1]>(rows, pairs);
 }
 
 inline Int panels_of(Int n) { return ceil_div(n, 16); }
@@ -165,7 +197,7 @@ constexpr Int kPrefetchLines = 4;
 inline void gemm_group(const Gemm& g, Int panel, Int panels, Ahead* ahead, Int shares) {
   const Int tiles = ceil_div(g.m, kMaxRows[panels - 1]);
   Int steps = 0, lines = 0;
-  for (Int s = 0; s < g.nruns; ++s) steps += g.runs[s].length / 4;
+  for (Int s = 0; s < g.nruns; ++s) steps += g.pairs ? 1 : g.runs[s].length / 4;
   for (int r = 0; r < ahead->count; ++r) lines += ahead->lines[r];
   const Int each = steps > 0 ? least(kPrefetchLines, ceil_div(lines, tiles * shares * steps)) : 0;
   for (Int t = 0, i = 0, r = 0; t < tiles; ++t) {
@@ -177,7 +209,7 @@ inline void gemm_group(const Gemm& g, Int panel, Int panels, Ahead* ahead, Int s
       ahead->at[r] += pf.lines * steps * 64;
       ahead->lines[r] -= pf.lines * steps;
     }
-    pick_panels<kMaxPanels>(panels, rows)(g, i, panel, pf);
+    pick_panels<kMaxPanels>(panels, rows, g.pairs)(g, i, panel, pf);
     i += rows;
   }
 }
