@@ -6,9 +6,10 @@ constexpr Int kAttnRowsMax = 64;  // rows of scores that one task holds
 
 struct AttnTask {
   const AttncAttention* a;
-  Int width, ld, tp, blocks;  // qkv columns, their row stride, padded tokens, row blocks of an image
-  float *qkv, *keys;          // [batch][tokens][ld], [batch][dim_qk][tp]
-  float* cat;                 // [batch][tokens][c] where the projection is a phase of its own
+  Int width, ld, tp,
+      blocks;         // qkv columns, their row stride, padded tokens, row blocks of an image
+  float *qkv, *keys;  // [batch][tokens][ld], [batch][dim_qk][tp]
+  float* cat;         // [batch][tokens][c] where the projection is a phase of its own
   Slots slots;
 };
 
@@ -55,8 +56,8 @@ inline void attn_qkv(const AttnTask& t, Int b, Int begin, Int end, float* norm) 
   float* qkv = t.qkv + (b * a.tokens + begin) * t.ld;
   const Run run = {norm, 0, a.dim_v};
   const float inf = __builtin_inff();
-  const Gemm g = {&run, 1, a.dim_v, a.wqkv, a.dim_v * 16, 16, a.bqkv, nullptr, 0, qkv, t.ld,
-                  end - begin, t.width, -inf, inf};
+  const Gemm g = {&run, 1,   a.dim_v, a.wqkv,      a.dim_v * 16, 16,   a.bqkv, nullptr,
+                  0,    qkv, t.ld,    end - begin, t.width,      -inf, inf};
   gemm(g, 0, panels_of(t.width), first_panels(a.wproj, a.c, a.c));
   float* keys = t.keys + b * a.dim_qk * t.tp;
   for (Int i = begin; i < end; ++i)
@@ -70,13 +71,16 @@ inline void attn_rows(const AttnTask& t, Int b, Int begin, Int end, float* score
   const float* qkv = t.qkv + b * a.tokens * t.ld;
   const Int rows = end - begin;
   const Run q = {qkv + begin * t.ld, 0, a.dim_qk}, p = {scores, 0, a.tokens};
-  const Gemm qk = {&q, 1, t.ld, t.keys + b * a.dim_qk * t.tp, 16, t.tp, nullptr, nullptr, 0,
-                   scores, t.tp, rows, a.tokens, -inf, inf};
+  const Gemm qk = {&q,       1,      t.ld,    t.keys + b * a.dim_qk * t.tp,
+                   16,       t.tp,   nullptr, nullptr,
+                   0,        scores, t.tp,    rows,
+                   a.tokens, -inf,   inf};
   gemm(qk, 0, panels_of(a.tokens), no_hint());
   float sums[kAttnRowsMax];
   for (Int i = 0; i < rows; ++i) sums[i] = softmax_row(scores + i * t.tp, a.tokens);
-  const Gemm pv = {&p, 1, t.tp, qkv + 2 * a.dim_qk, 16, t.ld, nullptr, nullptr, 0,
-                   cat, a.c, rows, a.dim_v, -inf, inf};
+  const Gemm pv = {
+      &p,      1,    t.tp, qkv + 2 * a.dim_qk, 16, t.ld, nullptr, nullptr, 0, cat, a.c, rows,
+      a.dim_v, -inf, inf};
   gemm(pv, 0, panels_of(a.dim_v), no_hint());
   const float* x = a.x + (b * a.tokens + begin) * a.c;
   const V lo = set1(a.lo), hi = set1(a.hi);
@@ -96,8 +100,8 @@ inline void attn_rows(const AttnTask& t, Int b, Int begin, Int end, float* score
 
 inline Gemm attn_projection(const AttncAttention& a, const Run* run, Int row, Int rows) {
   const float inf = __builtin_inff();
-  return {run, 1, a.c, a.wproj, a.c * 16, 16, a.bproj, a.x + row * a.c, a.c, a.y + row * a.c, a.c,
-          rows, a.c, -inf, inf};
+  return {run, 1,    a.c, a.wproj, a.c * 16, 16, a.bproj, a.x + row * a.c, a.c, a.y + row * a.c,
+          a.c, rows, a.c, -inf,    inf};
 }
 
 inline void attn_qkv_task(void* arg, size_t index) {
@@ -151,7 +155,8 @@ AttncStatus attention_f32(const AttncHost* host, const AttncAttention* a) {
   t.blocks = least(a->tokens, attn_blocks(*a, few));
   const Int tasks = a->batch * t.blocks, rows = ceil_div(a->tokens, t.blocks);
   const Int qkv = a->batch * a->tokens * t.ld + 16;
-  const Int keys = a->batch * a->dim_qk * t.tp, cat = few ? round16(a->batch * a->tokens * a->c) : 0;
+  const Int keys = a->batch * a->dim_qk * t.tp,
+            cat = few ? round16(a->batch * a->tokens * a->c) : 0;
   t.slots.count = least(tasks, kMaxSlots);
   t.slots.stride = round16(most(rows * a->dim_v, round16(rows * t.tp) + (few ? 0 : rows * a->c)));
   float* scratch = alloc_floats(host, round16(qkv) + keys + cat + t.slots.stride * t.slots.count);

@@ -12,7 +12,8 @@
 #define ATTNC_EXPORT extern "C" __attribute__((visibility("default")))
 #endif
 
-// Index of a kernel in ATTNC_KERNELS order, for `isa` (null: the best one). Null if it is not there.
+// Index of a kernel in ATTNC_KERNELS order, for `isa` (null: the best one). Null if it is not
+// there.
 ATTNC_EXPORT const void* attnc_kernel(const char* isa, int index) {
   const char* available;
   const AttncKernels* k = attnc_select(isa, &available);

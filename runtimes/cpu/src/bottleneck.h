@@ -1,6 +1,7 @@
 // Pointwise expansion, depthwise convolution, squeeze-and-excite, pointwise projection.
-// The expanded tensor never exists: each task expands three panels of channels over the whole image,
-// runs the depthwise convolution on them while they are in cache, and sums them for the squeeze.
+// The expanded tensor never exists: each task expands three panels of channels over the whole
+// image, runs the depthwise convolution on them while they are in cache, and sums them for the
+// squeeze.
 
 struct BottleneckTask {
   const AttncBottleneck* a;
@@ -9,7 +10,8 @@ struct BottleneckTask {
   Slots slots;
 };
 
-inline Dw bottleneck_dw(const AttncBottleneck& a, const float* x, Int x_pixel, float* y, Int channel) {
+inline Dw bottleneck_dw(const AttncBottleneck& a, const float* x, Int x_pixel, float* y,
+                        Int channel) {
   Dw d;
   d.x = x;
   d.x_pixel = x_pixel;
@@ -38,11 +40,25 @@ inline void bottleneck_expand_task(void* arg, size_t index) {
   const Int slot = take_slot(&t.slots);
   float* expanded = t.slots.base + slot * t.slots.stride;
   const Run run = {a.x + b * a.h * a.width * a.c, 0, a.c};
-  const Gemm g = {&run, 1, a.c, a.w1 + first * a.c * 16, a.c * 16, 16, a.b1 + channel, nullptr, 0,
-                  expanded, ld, a.h * a.width, ld, a.lo, a.hi};
+  const Gemm g = {&run,
+                  1,
+                  a.c,
+                  a.w1 + first * a.c * 16,
+                  a.c * 16,
+                  16,
+                  a.b1 + channel,
+                  nullptr,
+                  0,
+                  expanded,
+                  ld,
+                  a.h * a.width,
+                  ld,
+                  a.lo,
+                  a.hi};
   Ahead after = no_hint();
   after.add(a.w1 + last * a.c * 16, least(3, t.panels - last) * a.c * 16);
-  if (b == 0) {  // the squeeze reads its weights once, at the speed of memory: spread that over here
+  if (b ==
+      0) {  // the squeeze reads its weights once, at the speed of memory: spread that over here
     const Int s1 = a.hidden * round16(a.reduced), s2 = a.reduced * round16(a.hidden);
     after.add(a.s1 + s1 * chunk / t.chunks, s1 / t.chunks);
     after.add(a.s2 + s2 * chunk / t.chunks, s2 / t.chunks);
@@ -62,8 +78,8 @@ inline void bottleneck_scale_task(void* arg, size_t index) {
   const Int first = chunk_begin(t.panels, (Int)index), last = chunk_begin(t.panels, (Int)index + 1);
   const Int channel = first * 16, stop = least(last * 16, a.hidden);
   const Run run = {t.gate, 0, a.reduced};
-  const Gemm g = {&run, 1, a.reduced, a.s2, a.reduced * 16, 16, a.c2, nullptr, 0,
-                  t.mean, a.hidden, a.batch, a.hidden, -inf, inf};
+  const Gemm g = {&run, 1,      a.reduced, a.s2,    a.reduced * 16, 16,   a.c2, nullptr,
+                  0,    t.mean, a.hidden,  a.batch, a.hidden,       -inf, inf};
   gemm(g, first, last, first_panels(a.w3, a.hidden, a.n));
   for (Int b = 0; b < a.batch; ++b)
     for (Int j = channel; j < stop; j += W) {
@@ -79,12 +95,13 @@ inline void bottleneck_phases(const AttncHost* host, BottleneckTask& t) {
   const float inf = __builtin_inff();
   host->parallel_for(host->user, (size_t)(t.chunks * a.batch), bottleneck_expand_task, &t);
   const Run mean = {t.mean, 0, a.hidden}, mid = {t.mid, 0, a.hidden};
-  const Gemm squeeze = {&mean, 1, a.hidden, a.s1, a.hidden * 16, 16, a.c1, nullptr, 0,
-                        t.gate, a.reduced, a.batch, a.reduced, 0.0f, inf};
+  const Gemm squeeze = {&mean, 1,      a.hidden,  a.s1,    a.hidden * 16, 16,   a.c1, nullptr,
+                        0,     t.gate, a.reduced, a.batch, a.reduced,     0.0f, inf};
   parallel_gemm(host, squeeze, first_panels(a.s2, a.reduced, a.hidden));
   host->parallel_for(host->user, (size_t)t.chunks, bottleneck_scale_task, &t);
-  const Gemm project = {&mid, 1, a.hidden, a.w3, a.hidden * 16, 16, a.b3, nullptr, 0,
-                        a.y, a.n, a.batch * a.oh * a.ow, a.n, -inf, inf};
+  const Gemm project = {&mid, 1,       a.hidden, a.w3, a.hidden * 16, 16,
+                        a.b3, nullptr, 0,        a.y,  a.n,           a.batch * a.oh * a.ow,
+                        a.n,  -inf,    inf};
   parallel_gemm(host, project, no_hint());
 }
 

@@ -6,7 +6,8 @@ struct Taps {  // valid taps of a window position along one axis
 };
 
 inline Taps valid_taps(Int start, Int taps, Int dilation, Int size) {
-  Taps t = {start < 0 ? ceil_div(-start, dilation) : 0, start < size ? ceil_div(size - start, dilation) : 0};
+  Taps t = {start < 0 ? ceil_div(-start, dilation) : 0,
+            start < size ? ceil_div(size - start, dilation) : 0};
   t.begin = least(t.begin, taps);
   t.end = most(t.begin, least(t.end, taps));
   return t;
@@ -21,7 +22,8 @@ struct ConvTask {
 constexpr Int kMaxRuns = 256;
 
 // Runs of the window whose top left corner is (iy, ix) of image `x`, for the given taps.
-inline Int conv_runs(const ConvTask& t, const float* x, Int iy, Int ix, Taps ky, Taps kx, Run* runs) {
+inline Int conv_runs(const ConvTask& t, const float* x, Int iy, Int ix, Taps ky, Taps kx,
+                     Run* runs) {
   const AttncConv& a = *t.a;
   const AttncWindow& w = a.win;
   Int n = 0;
@@ -77,7 +79,8 @@ inline void conv_band(const ConvTask& t, Int b, Int begin, Int end, Taps ky, Int
   for (Int ox = 0; ox < a.ow;) {
     const Taps kx = valid_taps(ox * w.stride_w - w.left, w.kw, w.dilation_w, a.width);
     if (kx.end - kx.begin < w.kw) {
-      conv_line(t, b, begin, ox, end - begin, w.stride_h * a.width, a.ow, ky, kx, p, np, &nothing, 1);
+      conv_line(t, b, begin, ox, end - begin, w.stride_h * a.width, a.ow, ky, kx, p, np, &nothing,
+                1);
       ++ox;
       continue;
     }
@@ -89,8 +92,10 @@ inline void conv_band(const ConvTask& t, Int b, Int begin, Int end, Taps ky, Int
   }
 }
 
-// Parts [part, part + parts) of `of` of the input rows that the task after output row `row` will read first.
-inline void add_input(const ConvTask& t, Int row, Int rows, Int part, Int parts, Int of, Ahead* ahead) {
+// Parts [part, part + parts) of `of` of the input rows that the task after output row `row` will
+// read first.
+inline void add_input(const ConvTask& t, Int row, Int rows, Int part, Int parts, Int of,
+                      Ahead* ahead) {
   const AttncConv& a = *t.a;
   const AttncWindow& w = a.win;
   if (row + rows > a.batch * a.oh || row % a.oh == 0) return;
@@ -112,8 +117,10 @@ inline void conv_task(void* arg, size_t index) {
   for (Int p = t.chunks == 1 ? 0 : chunk_begin(t.panels, chunk); p < last;) {
     const Int np = group_size(last - p);
     Ahead ahead = no_hint();
-    if (t.chunks > 1) ahead.add(a.w + (p + np) * t.depth * 16, least(3, t.panels - p - np) * t.depth * 16);
-    else add_input(t, end, end - begin, p, np, t.panels, &ahead);
+    if (t.chunks > 1)
+      ahead.add(a.w + (p + np) * t.depth * 16, least(3, t.panels - p - np) * t.depth * 16);
+    else
+      add_input(t, end, end - begin, p, np, t.panels, &ahead);
     for (Int row = begin; row < end;) {
       const Int b = row / a.oh, oy = row % a.oh, stop = least(a.oh, oy + end - row);
       const Taps ky = valid_taps(oy * w.stride_h - w.top, w.kh, w.dilation_h, a.h);
@@ -159,8 +166,9 @@ AttncStatus stem_conv_f32(const AttncHost* host, const AttncConv* a) {
 AttncStatus conv_f32(const AttncHost* host, const AttncConv* a) {
   if (!is_pointwise(*a)) return conv_any(host, *a, false);
   const Run run = {a->x, 0, a->c};
-  const Gemm g = {&run,    1,           a->c, a->w, a->c * 16, 16, a->bias, a->residual, a->n, a->y, a->n,
-                  a->batch * a->h * a->width, a->n, a->lo,    a->hi};
+  const Gemm g = {&run,    1,           a->c, a->w, a->c * 16, 16,
+                  a->bias, a->residual, a->n, a->y, a->n,      a->batch * a->h * a->width,
+                  a->n,    a->lo,       a->hi};
   if (g.m > 0) parallel_gemm(host, g, no_hint());
   return kAttncOk;
 }

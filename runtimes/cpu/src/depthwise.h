@@ -11,12 +11,18 @@ struct Dw {  // one vector of channels of one image; pixel strides in floats
 
 template <bool Full>
 inline V dw_load(const float* p, Int n) {
-  if constexpr (Full) return load(p); else return loadn(p, n);
+  if constexpr (Full)
+    return load(p);
+  else
+    return loadn(p, n);
 }
 
 template <bool Full>
 inline void dw_store(float* p, V v, Int n) {
-  if constexpr (Full) store(p, v); else storen(p, v, n);
+  if constexpr (Full)
+    store(p, v);
+  else
+    storen(p, v, n);
 }
 
 // Any window at any place, border included.
@@ -30,7 +36,8 @@ inline void dw_point(const Dw& d, Int oy, Int ox) {
   for (Int y = ky.begin; y < ky.end; ++y)
     for (Int x = kx.begin; x < kx.end; ++x) {
       const Int at = (iy + y * w.dilation_h) * d.width + ix + x * w.dilation_w;
-      acc = fma(dw_load<Full>(d.x + at * d.x_pixel, d.lanes), load(d.w + (y * w.kw + x) * d.w_tap), acc);
+      acc = fma(dw_load<Full>(d.x + at * d.x_pixel, d.lanes), load(d.w + (y * w.kw + x) * d.w_tap),
+                acc);
     }
   acc = vmin(set1(d.hi), vmax(set1(d.lo), acc));
   dw_store<Full>(d.y + (oy * d.ow + ox) * d.y_pixel, acc, d.lanes);
@@ -71,11 +78,15 @@ constexpr int kDwRun = W == 16 ? 4 : 2;  // outputs at a time: nine weights stay
 
 template <int S, int N, bool Full>
 ATTNC_INLINE void dw3x3_edges(const Dw& d, const V* w, V bias, const DwRows& x, Int ix, float* y) {
-  const bool left = ix < 0, right = ix + S * (N - 1) + 3 > d.width;
-  if (left && right) dw3x3<S, N, true, true, Full>(d, w, bias, x, ix, y);
-  else if (left) dw3x3<S, N, true, false, Full>(d, w, bias, x, ix, y);
-  else if (right) dw3x3<S, N, false, true, Full>(d, w, bias, x, ix, y);
-  else dw3x3<S, N, false, false, Full>(d, w, bias, x, ix, y);
+  const bool left = ix<0, right = ix + S * (N - 1) + 3> d.width;
+  if (left && right)
+    dw3x3<S, N, true, true, Full>(d, w, bias, x, ix, y);
+  else if (left)
+    dw3x3<S, N, true, false, Full>(d, w, bias, x, ix, y);
+  else if (right)
+    dw3x3<S, N, false, true, Full>(d, w, bias, x, ix, y);
+  else
+    dw3x3<S, N, false, false, Full>(d, w, bias, x, ix, y);
 }
 
 template <int S, bool Full>
@@ -133,8 +144,10 @@ inline void dw_rows(const Dw& d, Int begin, Int end) {
 inline void dw_channels(Dw d, Int channels, Int begin, Int end) {
   for (Int c = 0; c < channels; c += W) {
     d.lanes = least(W, channels - c);
-    if (d.lanes == W) dw_rows<true>(d, begin, end);
-    else dw_rows<false>(d, begin, end);
+    if (d.lanes == W)
+      dw_rows<true>(d, begin, end);
+    else
+      dw_rows<false>(d, begin, end);
     d.x += W;
     d.y += W;
     d.w += W;

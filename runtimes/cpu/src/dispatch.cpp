@@ -1,9 +1,8 @@
 #include "dispatch.h"
 
-
-#define ATTNC_DECLARE(isa)      \
-  namespace attnc_##isa {       \
-  const AttncKernels* table();  \
+#define ATTNC_DECLARE(isa)       \
+  namespace attnc_##isa {        \
+    const AttncKernels* table(); \
   }
 ATTNC_DECLARE(plain)
 #if defined(__x86_64__)

@@ -30,7 +30,7 @@ struct Gemm {
   float* c;
   Int ldc, m, n;
   float lo, hi;
-  bool pairs = false;    // short runs, rows of A two floats apart: the stem (see stem_tile)
+  bool pairs = false;   // short runs, rows of A two floats apart: the stem (see stem_tile)
   Int store_ahead = 0;  // rows ahead of which the lines of C are asked for (short K only)
 };
 
@@ -81,13 +81,12 @@ ATTNC_INLINE void store_rows(const Gemm& g, const V (&acc)[R][N], Int i, Int j) 
 
 // One step of k: a column of R values of A against a row of P panels.
 template <int R, int P>
-ATTNC_INLINE void rank1(V (&acc)[R][P * kVecs], const float* const* a,
-                                                 Int lda, Int k, const float* b, Int b_panel) {
+ATTNC_INLINE void rank1(V (&acc)[R][P * kVecs], const float* const* a, Int lda, Int k,
+                        const float* b, Int b_panel) {
   V row[P * kVecs];
   ATTNC_UNROLL
-  for (int p = 0; p < P; ++p)
-    ATTNC_UNROLL
-    for (int v = 0; v < kVecs; ++v) row[p * kVecs + v] = load(b + p * b_panel + v * W);
+  for (int p = 0; p < P; ++p) ATTNC_UNROLL
+  for (int v = 0; v < kVecs; ++v) row[p * kVecs + v] = load(b + p * b_panel + v * W);
   ATTNC_UNROLL
   for (int r = 0; r < R; ++r) {
     const V x = set1(a[r / 3][(r % 3) * lda + k]);
@@ -124,7 +123,8 @@ void tile(const Gemm& g, Int i, Int panel, Prefetch pf) {
     const float* b = g.b + panel * b_panel + run.b;
     Int k = 0;
     for (; k + 4 <= run.length; k += 4) {
-      _Pragma("GCC unroll 1") for (Int line = 0; line < pf.lines; ++line, pf.at += 64) __builtin_prefetch(pf.at, 0, 2);
+      _Pragma("GCC unroll 1") for (Int line = 0; line < pf.lines; ++line, pf.at += 64)
+          __builtin_prefetch(pf.at, 0, 2);
       for (int u = 0; u < 4; ++u, b += b_k) rank1<R, P>(acc, a, lda, u, b, b_panel);
       for (int r = 0; r < R; r += 3) a[r / 3] += 4;
     }
@@ -136,8 +136,8 @@ void tile(const Gemm& g, Int i, Int panel, Prefetch pf) {
   store_rows(g, acc, i, panel * 16);
 }
 
-// The same for a convolution of stride two over planes: its runs are as short as the window is wide,
-// so every row is addressed from one pointer and only `lines` of each run are fetched ahead.
+// The same for a convolution of stride two over planes: its runs are as short as the window is
+// wide, so every row is addressed from one pointer and only `lines` of each run are fetched ahead.
 template <int R, int P>
 void stem_tile(const Gemm& g, Int i, Int panel, Prefetch pf) {
   V acc[R][P * kVecs];
@@ -228,7 +228,8 @@ inline void gemm(const Gemm& g, Int first, Int last, const Ahead& after) {
     Ahead ahead = after;
     if (q < last) {
       ahead.count = 0;
-      if (g.b_k == 16) ahead.add(g.b + q * g.b_panel, (narrow ? 1 : group_size(last - q)) * g.b_panel);
+      if (g.b_k == 16)
+        ahead.add(g.b + q * g.b_panel, (narrow ? 1 : group_size(last - q)) * g.b_panel);
     }
     gemm_group(g, p, n, &ahead, 1);
     p = q;

@@ -75,13 +75,13 @@ struct AttncPoolLinear {
 };
 
 // The kernels and their arguments.
-#define ATTNC_KERNELS(K)                     \
-  K(stem_conv_f32, AttncConv)                \
-  K(conv_f32, AttncConv)                     \
-  K(depthwise_f32, AttncDepthwise)           \
-  K(feed_forward_f32, AttncFeedForward)      \
-  K(attention_f32, AttncAttention)           \
-  K(bottleneck_f32, AttncBottleneck)         \
+#define ATTNC_KERNELS(K)                \
+  K(stem_conv_f32, AttncConv)           \
+  K(conv_f32, AttncConv)                \
+  K(depthwise_f32, AttncDepthwise)      \
+  K(feed_forward_f32, AttncFeedForward) \
+  K(attention_f32, AttncAttention)      \
+  K(bottleneck_f32, AttncBottleneck)    \
   K(pool_linear_f32, AttncPoolLinear)
 
 struct AttncKernels {

@@ -52,9 +52,15 @@ inline void mean_rows(float* dst, const float* src, Int rows, Int ld, Int n) {
     V s0 = set1(0.0f), s1 = s0;
     for (Int i = 0; i < rows; ++i) {
       const V x = k == W ? load(src + i * ld + j) : loadn(src + i * ld + j, k);
-      if (i & 1) s1 = add(s1, x); else s0 = add(s0, x);
+      if (i & 1)
+        s1 = add(s1, x);
+      else
+        s0 = add(s0, x);
     }
     const V mean = mul(add(s0, s1), scale);
-    if (k == W) store(dst + j, mean); else storen(dst + j, mean, k);
+    if (k == W)
+      store(dst + j, mean);
+    else
+      storen(dst + j, mean, k);
   }
 }

@@ -75,10 +75,10 @@ int64_t attention_inputs(const Params& p, const int64_t*, const int64_t*, int i)
 }
 
 int64_t bottleneck_inputs(const Params& p, const int64_t* x, const int64_t*, int i) {
-  const int64_t sizes[] = {packed(x[3], p.hidden),         up16(p.hidden),
-                           up16(p.hidden) * taps(p),       up16(p.hidden),
-                           packed(p.hidden, p.reduced),    up16(p.reduced),
-                           packed(p.reduced, p.hidden),    up16(p.hidden),
+  const int64_t sizes[] = {packed(x[3], p.hidden),           up16(p.hidden),
+                           up16(p.hidden) * taps(p),         up16(p.hidden),
+                           packed(p.hidden, p.reduced),      up16(p.reduced),
+                           packed(p.reduced, p.hidden),      up16(p.hidden),
                            packed(p.hidden, p.out_channels), up16(p.out_channels)};
   return sizes[i - 1];
 }
@@ -98,9 +98,21 @@ float lower(const Params& p) { return p.min <= -kFloatMax ? -__builtin_inff() : 
 float upper(const Params& p) { return p.max >= kFloatMax ? __builtin_inff() : p.max; }
 
 AttncConv conv_arguments(const Call& c, int h, int channel) {
-  return {c.in[0], c.in[1], c.in[2], c.in[3], c.y,
-          (Int)c.x_dims[0], (Int)c.x_dims[h], (Int)c.x_dims[h + 1], (Int)c.x_dims[channel],
-          (Int)c.y_dims[1], (Int)c.y_dims[2], (Int)c.y_dims[3], win(*c.p), lower(*c.p), upper(*c.p)};
+  return {c.in[0],
+          c.in[1],
+          c.in[2],
+          c.in[3],
+          c.y,
+          (Int)c.x_dims[0],
+          (Int)c.x_dims[h],
+          (Int)c.x_dims[h + 1],
+          (Int)c.x_dims[channel],
+          (Int)c.y_dims[1],
+          (Int)c.y_dims[2],
+          (Int)c.y_dims[3],
+          win(*c.p),
+          lower(*c.p),
+          upper(*c.p)};
 }
 
 AttncStatus run_stem(const Call& c) {
@@ -114,39 +126,55 @@ AttncStatus run_conv(const Call& c) {
 }
 
 AttncStatus run_depthwise(const Call& c) {
-  const AttncDepthwise a = {c.in[0], c.in[1], c.in[2], c.y,
+  const AttncDepthwise a = {c.in[0],          c.in[1],          c.in[2],          c.y,
                             (Int)c.x_dims[0], (Int)c.x_dims[1], (Int)c.x_dims[2], (Int)c.x_dims[3],
-                            (Int)c.y_dims[1], (Int)c.y_dims[2], win(*c.p), lower(*c.p), upper(*c.p)};
+                            (Int)c.y_dims[1], (Int)c.y_dims[2], win(*c.p),        lower(*c.p),
+                            upper(*c.p)};
   return c.kernels->depthwise_f32(c.host, &a);
 }
 
 AttncStatus run_feed_forward(const Call& c) {
-  const AttncFeedForward a = {c.in[0], c.in[1], c.in[2], c.in[3], c.in[4], c.y,
-                              (Int)(c.x_dims[0] * c.x_dims[1] * c.x_dims[2]), (Int)c.x_dims[3],
-                              (Int)c.p->hidden, lower(*c.p), upper(*c.p)};
+  const AttncFeedForward a = {c.in[0],
+                              c.in[1],
+                              c.in[2],
+                              c.in[3],
+                              c.in[4],
+                              c.y,
+                              (Int)(c.x_dims[0] * c.x_dims[1] * c.x_dims[2]),
+                              (Int)c.x_dims[3],
+                              (Int)c.p->hidden,
+                              lower(*c.p),
+                              upper(*c.p)};
   return c.kernels->feed_forward_f32(c.host, &a);
 }
 
 AttncStatus run_attention(const Call& c) {
-  const AttncAttention a = {c.in[0], c.in[1], c.in[2], c.in[3], c.in[4], c.y, (Int)c.x_dims[0],
-                            (Int)(c.x_dims[1] * c.x_dims[2]), (Int)c.x_dims[3], (Int)c.p->dim_qk,
-                            (Int)c.p->dim_v, c.p->epsilon, lower(*c.p), upper(*c.p)};
+  const AttncAttention a = {c.in[0],          c.in[1],
+                            c.in[2],          c.in[3],
+                            c.in[4],          c.y,
+                            (Int)c.x_dims[0], (Int)(c.x_dims[1] * c.x_dims[2]),
+                            (Int)c.x_dims[3], (Int)c.p->dim_qk,
+                            (Int)c.p->dim_v,  c.p->epsilon,
+                            lower(*c.p),      upper(*c.p)};
   return c.kernels->attention_f32(c.host, &a);
 }
 
 AttncStatus run_bottleneck(const Call& c) {
-  const AttncBottleneck a = {c.in[0], c.in[1], c.in[2], c.in[3], c.in[4], c.in[5], c.in[6], c.in[7],
-                             c.in[8], c.in[9], c.in[10], c.y,
-                             (Int)c.x_dims[0], (Int)c.x_dims[1], (Int)c.x_dims[2], (Int)c.x_dims[3],
-                             (Int)c.p->hidden, (Int)c.p->reduced, (Int)c.y_dims[1], (Int)c.y_dims[2],
-                             (Int)c.y_dims[3], win(*c.p), lower(*c.p), upper(*c.p)};
+  const AttncBottleneck a = {
+      c.in[0],          c.in[1],           c.in[2],          c.in[3],
+      c.in[4],          c.in[5],           c.in[6],          c.in[7],
+      c.in[8],          c.in[9],           c.in[10],         c.y,
+      (Int)c.x_dims[0], (Int)c.x_dims[1],  (Int)c.x_dims[2], (Int)c.x_dims[3],
+      (Int)c.p->hidden, (Int)c.p->reduced, (Int)c.y_dims[1], (Int)c.y_dims[2],
+      (Int)c.y_dims[3], win(*c.p),         lower(*c.p),      upper(*c.p)};
   return c.kernels->bottleneck_f32(c.host, &a);
 }
 
 AttncStatus run_pool(const Call& c) {
-  const AttncPoolLinear a = {c.in[0], c.in[1], c.in[2], c.y, (Int)c.x_dims[0],
-                             (Int)(c.x_dims[1] * c.x_dims[2]), (Int)c.x_dims[3],
-                             (Int)c.p->out_features};
+  const AttncPoolLinear a = {c.in[0],          c.in[1],
+                             c.in[2],          c.y,
+                             (Int)c.x_dims[0], (Int)(c.x_dims[1] * c.x_dims[2]),
+                             (Int)c.x_dims[3], (Int)c.p->out_features};
   return c.kernels->pool_linear_f32(c.host, &a);
 }
 
@@ -156,8 +184,7 @@ bool same(const char* a, const char* b, size_t n) {
   return a[n] == 0;
 }
 
-constexpr const char* kConvAttributes =
-    "out_channels kernel_shape strides pads dilations min max ";
+constexpr const char* kConvAttributes = "out_channels kernel_shape strides pads dilations min max ";
 
 bool bottleneck_shape(const Params& p, const int64_t* x, Shape* y) { return conv_shape(p, x, y); }
 
@@ -218,7 +245,8 @@ bool has_attribute(const OpInfo& op, const char* name) {
 
 const char* check_params(const OpInfo& op, const Params& p) {
   constexpr int64_t kWide = 1 << 24;
-  const int64_t widths[] = {p.out_channels, p.channels, p.hidden, p.reduced, p.dim_qk, p.dim_v, p.out_features};
+  const int64_t widths[] = {p.out_channels, p.channels, p.hidden,      p.reduced,
+                            p.dim_qk,       p.dim_v,    p.out_features};
   if (!inside(widths, 7, 1, kWide)) return "channel counts must lie in [1, 2^24]";
   if (!inside(p.kernel_shape, 2, 1, 255)) return "kernel_shape must lie in [1, 255]";
   if (!inside(p.strides, 2, 1, 4096) || !inside(p.dilations, 2, 1, 4096))

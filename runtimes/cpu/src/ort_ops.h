@@ -22,9 +22,9 @@ struct Shape {
 // Attributes are described once; a reader fills Params from a kernel's or an inference's node.
 struct AttributeSpec {
   const char* name;
-  size_t offset;   // in Params
-  int count;       // integers; 0 = one float
-  bool required;   // else the default stays
+  size_t offset;  // in Params
+  int count;      // integers; 0 = one float
+  bool required;  // else the default stays
 };
 
 struct Call {  // one invocation: shapes are already checked

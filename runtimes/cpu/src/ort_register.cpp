@@ -1,5 +1,6 @@
 // ONNX Runtime's view of the kernels: custom operators of domain `attnc`, and their registration.
-#include "ort_ops.h"
+#include "ort_attributes.h"
+#include "ort_infer.h"
 
 extern "C" {
 char* getenv(const char*);
@@ -35,56 +36,6 @@ OrtCustomOpDomain* g_domains[kIsas] = {};
 
 const OpInfo& info_of(const OrtCustomOp* op) { return *static_cast<const Op*>(op)->info; }
 
-// ---------------------------------------------------------------- attributes
-
-OrtStatus* bad_attribute(Table api, const OpInfo& op, const char* name, const char* why) {
-  Text t;
-  t << "attnc::" << op.name << ": attribute '" << name << "' " << why;
-  return error(api, t);
-}
-
-bool read_attribute(Table api, const OrtKernelInfo* info, const AttributeSpec& spec, void* at) {
-  if (spec.count == 0)
-    return !failed(api, call<OrtStatus*>(api, kKernelInfoGetAttribute_float, info, spec.name, (float*)at));
-  if (spec.count == 1)
-    return !failed(api, call<OrtStatus*>(api, kKernelInfoGetAttribute_int64, info, spec.name, (int64_t*)at));
-  size_t n = (size_t)spec.count;
-  int64_t values[4];
-  if (failed(api, call<OrtStatus*>(api, kKernelInfoGetAttributeArray_int64, info, spec.name, values, &n)))
-    return false;
-  for (size_t i = 0; i < n && n == (size_t)spec.count; ++i) ((int64_t*)at)[i] = values[i];
-  return n == (size_t)spec.count;
-}
-
-bool read_attribute(Table api, OrtShapeInferContext* context, const AttributeSpec& spec, void* at) {
-  const OrtOpAttr* attribute = nullptr;
-  if (failed(api, call<OrtStatus*>(api, kShapeInferContext_GetAttribute, context, spec.name, &attribute)))
-    return false;
-  const int type = spec.count == 0 ? kFloatAttribute : spec.count == 1 ? kInt : kInts;
-  const size_t size = spec.count == 0 ? sizeof(float) : (size_t)spec.count * sizeof(int64_t);
-  size_t got = 0;
-  return !failed(api, call<OrtStatus*>(api, kReadOpAttr, attribute, type, at, size, &got));
-}
-
-template <class Node>
-OrtStatus* read_params(Table api, Node node, const OpInfo& op, Params* p) {
-  *p = default_params();
-  for (int i = 0; i < kAttributeCount; ++i) {
-    const AttributeSpec& spec = kAttributes[i];
-    if (!has_attribute(op, spec.name)) continue;
-    if (!read_attribute(api, node, spec, (char*)p + spec.offset) && spec.required)
-      return bad_attribute(api, op, spec.name, "is missing or of the wrong type or length");
-  }
-  if (const char* why = check_params(op, *p)) {
-    Text t;
-    t << "attnc::" << op.name << ": " << why;
-    return error(api, t);
-  }
-  return nullptr;
-}
-
-// ---------------------------------------------------------------- shapes
-
 OrtStatus* shape_of(Table api, const OrtValue* value, Shape* shape, int64_t* elements) {
   OrtTensorTypeAndShapeInfo* info = nullptr;
   OrtStatus* status = call<OrtStatus*>(api, kGetTensorTypeAndShape, value, &info);
@@ -104,71 +55,17 @@ OrtStatus* shape_of(Table api, const OrtValue* value, Shape* shape, int64_t* ele
   return status;
 }
 
-OrtStatus* bad_shape(const Kernel& k, const Shape& x, const char* why, int input, int64_t got, int64_t need) {
+OrtStatus* bad_shape(const Kernel& k, const Shape& x, const char* why, int input, int64_t got,
+                     int64_t need) {
   Text t;
   t << "attnc::" << k.info->name << " (" << k.node << "): ";
-  if (input > 0) t << "input " << (int64_t)input << " has " << got << " elements, needs " << need;
-  else t << why;
+  if (input > 0)
+    t << "input " << (int64_t)input << " has " << got << " elements, needs " << need;
+  else
+    t << why;
   t << " for x of shape ";
   t.shape(x.dims, x.rank <= kMaxRank ? x.rank : 0);
   return error(k.api, t);
-}
-
-// The name of an unknown output size: the same function of the same symbol has the same name.
-void window_name(Text* t, const Params& p, int axis, const char* of) {
-  if (!of || !*of) return;
-  *t << "attnc.window(" << of << "," << p.kernel_shape[axis] << "," << p.strides[axis] << ","
-     << p.dilations[axis] << "," << p.pads[axis] << "," << p.pads[axis + 2] << ")";
-}
-
-OrtStatus* set_output(Table api, OrtShapeInferContext* context, const Shape& y, const char** names) {
-  OrtTensorTypeAndShapeInfo* out = nullptr;
-  OrtStatus* s = call<OrtStatus*>(api, kCreateTensorTypeAndShapeInfo, &out);
-  if (s) return s;
-  s = call<OrtStatus*>(api, kSetTensorElementType, out, (int)kFloat);
-  if (!s) s = call<OrtStatus*>(api, kSetDimensions, out, y.dims, y.rank);
-  if (!s) s = call<OrtStatus*>(api, kSetSymbolicDimensions, out, names, y.rank);
-  if (!s) s = call<OrtStatus*>(api, kShapeInferContext_SetOutputTypeShape, context, (size_t)0, out);
-  call<void>(api, kReleaseTensorTypeAndShapeInfo, out);
-  return s;
-}
-
-OrtStatus* infer(const OrtCustomOp* self, OrtShapeInferContext* context) {
-  const Table api = g_api;
-  const OpInfo& op = info_of(self);
-  OrtTensorTypeAndShapeInfo* in = nullptr;  // owned by the context
-  OrtStatus* s = call<OrtStatus*>(api, kShapeInferContext_GetInputTypeShape, context, (size_t)0, &in);
-  size_t rank = 0;
-  if (!s) s = call<OrtStatus*>(api, kGetDimensionsCount, in, &rank);
-  if (s || rank != kMaxRank) return s;  // an unknown rank: nothing to say
-  int64_t x[kMaxRank];
-  const char* names[kMaxRank] = {"", "", "", ""};
-  s = call<OrtStatus*>(api, kGetDimensions, in, x, rank);
-  if (!s) s = call<OrtStatus*>(api, kGetSymbolicDimensions, in, names, rank);
-  Params p;
-  if (!s) s = read_params(api, context, op, &p);
-  if (s) return s;
-  Shape y;
-  if (!op.shape(p, x, &y)) {
-    Text t;
-    t << "attnc::" << op.name << ": x of shape ";
-    t.shape(x, rank) << " does not fit; the output would be ";
-    return error(api, t.shape(y.dims, y.rank));
-  }
-  const bool windowed = has_attribute(op, "kernel_shape");
-  const int h = op.shape == kOpInfos[0].shape ? 2 : 1;
-  Text height, width;
-  height << "";
-  width << "";
-  if (windowed) {
-    window_name(&height, p, 0, names[h]);
-    window_name(&width, p, 1, names[h + 1]);
-  }
-  const char* out[kMaxRank] = {names[0], windowed ? height.data : names[1],
-                               windowed ? width.data : names[2], ""};
-  for (size_t i = 0; i < y.rank; ++i)
-    if (y.dims[i] >= 0) out[i] = "";
-  return set_output(api, context, y, out);
 }
 
 // ---------------------------------------------------------------- host services
@@ -184,9 +81,11 @@ struct Host {
 void* host_alloc(void* user, size_t bytes) {
   Host& h = *(Host*)user;
   if (!h.allocator)
-    h.status = call<OrtStatus*>(h.api, kKernelContext_GetAllocator, h.context, h.memory, &h.allocator);
+    h.status =
+        call<OrtStatus*>(h.api, kKernelContext_GetAllocator, h.context, h.memory, &h.allocator);
   void* raw = nullptr;
-  if (!h.status) h.status = call<OrtStatus*>(h.api, kAllocatorAlloc, h.allocator, bytes + 128, &raw);
+  if (!h.status)
+    h.status = call<OrtStatus*>(h.api, kAllocatorAlloc, h.allocator, bytes + 128, &raw);
   if (h.status || !raw) return nullptr;
   char* aligned = (char*)(((uintptr_t)raw + 127) & ~(uintptr_t)63);
   ((void**)aligned)[-1] = raw;
@@ -201,9 +100,12 @@ void host_free(void* user, void* memory) {
 void host_parallel(void* user, size_t tasks, void (*task)(void*, size_t), void* arg) {
   Host& h = *(Host*)user;
   if (tasks == 1) return task(arg, 0);
-  OrtStatus* s = call<OrtStatus*>(h.api, kKernelContext_ParallelFor, h.context, task, tasks, (size_t)0, arg);
-  if (s && h.status) failed(h.api, s);
-  else if (s) h.status = s;
+  OrtStatus* s =
+      call<OrtStatus*>(h.api, kKernelContext_ParallelFor, h.context, task, tasks, (size_t)0, arg);
+  if (s && h.status)
+    failed(h.api, s);
+  else if (s)
+    h.status = s;
 }
 
 // ---------------------------------------------------------------- kernels
@@ -221,14 +123,18 @@ OrtStatus* create(const OrtCustomOp* self, Table api, const OrtKernelInfo* info,
   OrtStatus* s = read_params(api, info, op, &k->params);
   if (!s) s = call<OrtStatus*>(api, kCreateCpuMemoryInfo, 1, 0, &k->memory);  // arena, default
   size_t length = sizeof(k->node);
-  if (failed(api, call<OrtStatus*>(api, kKernelInfo_GetNodeName, info, k->node, &length))) k->node[0] = 0;
+  if (failed(api, call<OrtStatus*>(api, kKernelInfo_GetNodeName, info, k->node, &length)))
+    k->node[0] = 0;
   for (int i = 1; i < op.inputs && !s; ++i) {
     int constant = 0;
     const OrtValue* value = nullptr;
-    s = call<OrtStatus*>(api, kKernelInfoGetConstantInput_tensor, info, (size_t)i, &constant, &value);
+    s = call<OrtStatus*>(api, kKernelInfoGetConstantInput_tensor, info, (size_t)i, &constant,
+                         &value);
     if (s || !constant) continue;
     s = shape_of(api, value, nullptr, &k->elements[i]);
-    if (!s) s = call<OrtStatus*>(api, kGetTensorMutableData, const_cast<OrtValue*>(value), (void**)&k->constant[i]);
+    if (!s)
+      s = call<OrtStatus*>(api, kGetTensorMutableData, const_cast<OrtValue*>(value),
+                           (void**)&k->constant[i]);
   }
   if (s) {
     if (k->memory) call<void>(api, kReleaseMemoryInfo, k->memory);
@@ -247,7 +153,8 @@ void destroy(void* kernel) {
 }
 
 // Inputs that are no initializers, and the check of every weight's size.
-OrtStatus* gather(const Kernel& k, OrtKernelContext* context, const Shape& x, const Shape& y, Call* c) {
+OrtStatus* gather(const Kernel& k, OrtKernelContext* context, const Shape& x, const Shape& y,
+                  Call* c) {
   for (int i = 1; i < k.info->inputs; ++i) {
     int64_t n = k.elements[i];
     c->in[i] = k.constant[i];
@@ -255,7 +162,9 @@ OrtStatus* gather(const Kernel& k, OrtKernelContext* context, const Shape& x, co
       const OrtValue* value = nullptr;
       OrtStatus* s = call<OrtStatus*>(k.api, kKernelContext_GetInput, context, (size_t)i, &value);
       if (!s) s = shape_of(k.api, value, nullptr, &n);
-      if (!s) s = call<OrtStatus*>(k.api, kGetTensorMutableData, const_cast<OrtValue*>(value), (void**)&c->in[i]);
+      if (!s)
+        s = call<OrtStatus*>(k.api, kGetTensorMutableData, const_cast<OrtValue*>(value),
+                             (void**)&c->in[i]);
       if (s) return s;
     }
     const int64_t need = k.info->elements(k.params, x.dims, y.dims, i);
@@ -269,7 +178,8 @@ OrtStatus* finish(const Kernel& k, Host& host, AttncStatus result) {
   if (host.status || result == kAttncOk) return host.status;
   Text t;
   t << "attnc::" << k.info->name << " (" << k.node << "): "
-    << (result == kAttncNoMemory ? "out of memory" : "the convolution's window has too many separate stretches");
+    << (result == kAttncNoMemory ? "out of memory"
+                                 : "the convolution's window has too many separate stretches");
   return error(k.api, t, kFail);
 }
 
@@ -283,10 +193,15 @@ OrtStatus* compute(void* kernel, OrtKernelContext* context) {
   if (!s) s = shape_of(k.api, value, &x, nullptr);
   if (s) return s;
   if (x.rank != kMaxRank) return bad_shape(k, x, "x must have 4 dimensions", 0, 0, 0);
-  if (!k.info->shape(k.params, x.dims, &y)) return bad_shape(k, x, "the window or the channels do not fit", 0, 0, 0);
+  if (!k.info->shape(k.params, x.dims, &y))
+    return bad_shape(k, x, "the window or the channels do not fit", 0, 0, 0);
   s = gather(k, context, x, y, &c);
-  if (!s) s = call<OrtStatus*>(k.api, kKernelContext_GetOutput, context, (size_t)0, (const int64_t*)y.dims, y.rank, &output);
-  if (!s) s = call<OrtStatus*>(k.api, kGetTensorMutableData, const_cast<OrtValue*>(value), (void**)&c.in[0]);
+  if (!s)
+    s = call<OrtStatus*>(k.api, kKernelContext_GetOutput, context, (size_t)0,
+                         (const int64_t*)y.dims, y.rank, &output);
+  if (!s)
+    s = call<OrtStatus*>(k.api, kGetTensorMutableData, const_cast<OrtValue*>(value),
+                         (void**)&c.in[0]);
   if (!s) s = call<OrtStatus*>(k.api, kGetTensorMutableData, output, (void**)&c.y);
   if (s) return s;
   for (size_t i = 0; i < y.rank; ++i)
@@ -302,6 +217,10 @@ OrtStatus* compute(void* kernel, OrtKernelContext* context) {
 }
 
 // ---------------------------------------------------------------- registration
+
+OrtStatus* infer(const OrtCustomOp* op, OrtShapeInferContext* context) {
+  return infer_shape(__atomic_load_n(&g_api, __ATOMIC_ACQUIRE), info_of(op), context);
+}
 
 const char* name_of(const OrtCustomOp* op) { return info_of(op).name; }
 const char* provider(const OrtCustomOp*) { return "CPUExecutionProvider"; }
@@ -335,8 +254,9 @@ constexpr Op make(int isa, int op) {
   return o;
 }
 
-#define ATTNC_ROW(isa) \
-  {make(isa, 0), make(isa, 1), make(isa, 2), make(isa, 3), make(isa, 4), make(isa, 5), make(isa, 6), make(isa, 7)}
+#define ATTNC_ROW(isa)                                     \
+  {make(isa, 0), make(isa, 1), make(isa, 2), make(isa, 3), \
+   make(isa, 4), make(isa, 5), make(isa, 6), make(isa, 7)}
 constexpr Op kOpObjects[kIsas][kOps] = {ATTNC_ROW(0), ATTNC_ROW(1), ATTNC_ROW(2), ATTNC_ROW(3)};
 
 int isa_index(const char* name) {
@@ -351,7 +271,8 @@ int isa_index(const char* name) {
 OrtStatus* make_domain(Table api, int isa, OrtCustomOpDomain** out) {
   OrtStatus* s = call<OrtStatus*>(api, kCreateCustomOpDomain, "attnc", out);
   for (int i = 0; i < kOps && !s; ++i)
-    s = call<OrtStatus*>(api, kCustomOpDomain_Add, *out, static_cast<const OrtCustomOp*>(&kOpObjects[isa][i]));
+    s = call<OrtStatus*>(api, kCustomOpDomain_Add, *out,
+                         static_cast<const OrtCustomOp*>(&kOpObjects[isa][i]));
   return s;
 }
 
@@ -362,7 +283,8 @@ OrtStatus* domain_of(Table api, int isa, OrtCustomOpDomain** out) {
   OrtCustomOpDomain* made = nullptr;
   OrtStatus* s = make_domain(api, isa, &made);
   if (s) return s;
-  if (__atomic_compare_exchange_n(&g_domains[isa], out, made, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+  if (__atomic_compare_exchange_n(&g_domains[isa], out, made, false, __ATOMIC_ACQ_REL,
+                                  __ATOMIC_ACQUIRE))
     *out = made;
   else
     call<void>(api, kReleaseCustomOpDomain, made);
@@ -385,7 +307,8 @@ OrtStatus* too_old(const OrtApiBase* base) {
 #define ATTNC_EXPORT extern "C" __attribute__((visibility("default")))
 #endif
 
-ATTNC_EXPORT ort::OrtStatus* RegisterCustomOps(ort::OrtSessionOptions* options, const ort::OrtApiBase* base) {
+ATTNC_EXPORT ort::OrtStatus* RegisterCustomOps(ort::OrtSessionOptions* options,
+                                               const ort::OrtApiBase* base) {
   using namespace ort;
   const Table api = base->GetApi(kApiVersion);
   if (!api) return too_old(base);
@@ -394,10 +317,15 @@ ATTNC_EXPORT ort::OrtStatus* RegisterCustomOps(ort::OrtSessionOptions* options, 
   const AttncKernels* kernels = attnc_select(wanted, &available);
   Text t;
   if (!kernels)
-    return error(api, t << "attnc: ATTNC_CPU_ISA=" << wanted << " is unknown or not available on this processor, which has: " << available);
+    return error(api,
+                 t << "attnc: ATTNC_CPU_ISA=" << wanted
+                   << " is unknown or not available on this processor, which has: " << available);
   Table none = nullptr;
-  if (!__atomic_compare_exchange_n(&g_api, &none, api, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE) && none != api)
-    return error(api, t << "attnc: this process already registered the kernels in another ONNX Runtime", kFail);
+  if (!__atomic_compare_exchange_n(&g_api, &none, api, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE) &&
+      none != api)
+    return error(api,
+                 t << "attnc: this process already registered the kernels in another ONNX Runtime",
+                 kFail);
   OrtCustomOpDomain* domain = nullptr;
   OrtStatus* s = domain_of(api, isa_index(kernels->isa), &domain);
   return s ? s : call<OrtStatus*>(api, kAddCustomOpDomain, options, domain);

@@ -17,8 +17,21 @@ AttncStatus pool_linear_f32(const AttncHost* host, const AttncPoolLinear* a) {
   if (!t.mean) return kAttncNoMemory;
   host->parallel_for(host->user, (size_t)a->batch, pool_task, &t);
   const Run run = {t.mean, 0, a->c};
-  const Gemm g = {&run, 1, a->c, a->w, a->c * 16, 16, a->bias, nullptr, 0, a->y, a->n,
-                  a->batch, a->n, -__builtin_inff(), __builtin_inff()};
+  const Gemm g = {&run,
+                  1,
+                  a->c,
+                  a->w,
+                  a->c * 16,
+                  16,
+                  a->bias,
+                  nullptr,
+                  0,
+                  a->y,
+                  a->n,
+                  a->batch,
+                  a->n,
+                  -__builtin_inff(),
+                  __builtin_inff()};
   parallel_gemm(host, g, no_hint());
   host->free(host->user, t.mean);
   return kAttncOk;
