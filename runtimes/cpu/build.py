@@ -121,6 +121,15 @@ def _link(compiler: str, target: Target, extra: list[str], folder: Path, name: s
     _run([*driver, "-shared", *target.link, *extra, *soname, *objects, *stubs, "-o", name], folder)
 
 
+def _drop_link_time(library: Path) -> None:
+    """Windows libraries carry the time of their linking; the same sources must give the same bytes."""
+    data = bytearray(library.read_bytes())
+    header = int.from_bytes(data[60:64], "little")
+    assert data[header : header + 4] == b"PE\0\0"
+    data[header + 8 : header + 12] = bytes(4)
+    library.write_bytes(data)
+
+
 @contextlib.contextmanager
 def _workspace(parent: Path) -> Iterator[Path]:
     parent.mkdir(parents=True, exist_ok=True)
@@ -159,6 +168,8 @@ def build(
     with _workspace(output) as folder:
         _compile(compiler, target, extra, BENCH_LAYER if bench else ORT_LAYER, folder)
         _link(compiler, target, extra, folder, result.name)
+        if target.suffix == "dll":
+            _drop_link_time(folder / result.name)
         os.replace(folder / result.name, result)
         (folder / "hash").write_text(wanted)
         os.replace(folder / "hash", stamp)
