@@ -122,7 +122,7 @@ def _link(compiler: str, target: Target, extra: list[str], folder: Path, name: s
 
 
 def _drop_link_time(library: Path) -> None:
-    """Windows libraries carry the time of their linking; the same sources must give the same bytes."""
+    """Zero the link time of a Windows library: the same sources must give the same bytes."""
     data = bytearray(library.read_bytes())
     header = int.from_bytes(data[60:64], "little")
     assert data[header : header + 4] == b"PE\0\0"
