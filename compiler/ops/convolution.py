@@ -39,6 +39,9 @@ HARD_CONVS: tuple[tuple[int, int, int, int, int, dict[str, Any]], ...] = (
     (3, 4, 6, 75, 66, {"kernel_shape": (1, 1), "strides": (1, 1), "pads": (0, 0, 0, 0)}),
     (1, 8, 5, 16, 48, {"kernel_shape": (1, 1), "strides": (2, 3), "pads": (0, 0, 0, 0)}),
     (1, 9, 11, 5, 33, {"kernel_shape": (5, 1), "strides": (1, 2), "pads": (2, 0, 1, 0)}),
+    (2, 13, 10, 28, 56, {"kernel_shape": (3, 3), "strides": (2, 2), "pads": (1, 1, 1, 1)}),
+    (1, 2, 35, 19, 35, {"kernel_shape": (3, 3), "strides": (2, 2), "pads": (1, 1, 1, 1)}),
+    (3, 1, 1, 9, 64, {"kernel_shape": (3, 3), "strides": (2, 2), "pads": (1, 1, 1, 1)}),
     (1, 10, 10, 4, 20, {"kernel_shape": (4, 4), "strides": (4, 4), "pads": (0, 0, 0, 0)}),
     (1, 9, 9, 6, 50, {"kernel_shape": (3, 3), "pads": (2, 2, 2, 2), "dilations": (2, 2)}),
 )

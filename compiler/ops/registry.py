@@ -10,6 +10,7 @@ import onnx_ir as ir
 from attnc.compiler.errors import UsageError
 from attnc.compiler.ops.base import DOMAIN, DOMAIN_VERSION, Operator
 from attnc.compiler.ops.conv_nhwc import CONV_ADD_NHWC, CONV_NHWC, STEM_CONV_NHWC
+from attnc.compiler.ops.conv_stride2_nhwc import CONV_STRIDE2_NHWC
 from attnc.compiler.ops.depthwise_nhwc import DEPTHWISE_NHWC
 from attnc.compiler.ops.feed_forward import FEED_FORWARD
 from attnc.compiler.ops.feed_forward_nhwc import FEED_FORWARD_NHWC
@@ -38,6 +39,7 @@ LOWERED: tuple[Operator, ...] = (
     STEM_CONV_NHWC,
     CONV_NHWC,
     CONV_ADD_NHWC,
+    CONV_STRIDE2_NHWC,
     DEPTHWISE_NHWC,
     FEED_FORWARD_NHWC,
     SINGLE_HEAD_ATTENTION_NHWC,

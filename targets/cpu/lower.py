@@ -14,6 +14,7 @@ import onnx_ir as ir
 
 from attnc.compiler.ops import (
     conv_nhwc,
+    conv_stride2_nhwc,
     depthwise_nhwc,
     feed_forward_nhwc,
     inverted_bottleneck_nhwc,
@@ -36,6 +37,7 @@ BINARY = {"Add", "Sub", "Mul", "Div"}
 LOWERINGS: dict[str, tuple[tuple[str, Lowering], ...]] = {
     "FusedConv": (
         ("StemConvNhwc", conv_nhwc.STEM_LOWERING),
+        ("ConvStride2Nhwc", conv_stride2_nhwc.LOWERING),
         ("ConvNhwc", conv_nhwc.CONV_LOWERING),
         ("DepthwiseNhwc", depthwise_nhwc.LOWERING),
     ),

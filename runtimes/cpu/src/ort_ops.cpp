@@ -28,6 +28,13 @@ bool conv_shape(const Params& p, const int64_t* x, Shape* y) {
   return windows(p, x[0], x[1], x[2], p.out_channels, y);
 }
 
+int64_t halved(int64_t size) { return size < 0 ? -1 : (size + 1) / 2; }
+
+bool stride2_shape(const Params& p, const int64_t* x, Shape* y) {
+  *y = {{x[0], halved(x[1]), halved(x[2]), p.out_channels}, 4};
+  return x[1] != 0 && x[2] != 0;
+}
+
 bool depthwise_shape(const Params& p, const int64_t* x, Shape* y) {
   return windows(p, x[0], x[1], x[2], p.channels, y) && (x[3] < 0 || x[3] == p.channels);
 }
@@ -55,6 +62,10 @@ int64_t stem_inputs(const Params& p, const int64_t* x, const int64_t* y, int i) 
 
 int64_t conv_inputs(const Params& p, const int64_t* x, const int64_t* y, int i) {
   return conv_elements(p, x[3], y, i);
+}
+
+int64_t stride2_inputs(const Params& p, const int64_t* x, const int64_t*, int i) {
+  return i == 1 ? packed(16 * x[3], p.out_channels) : up16(p.out_channels);
 }
 
 int64_t depthwise_inputs(const Params& p, const int64_t*, const int64_t*, int i) {
@@ -123,6 +134,11 @@ AttncStatus run_stem(const Call& c) {
 AttncStatus run_conv(const Call& c) {
   const AttncConv a = conv_arguments(c, 1, 3);
   return c.kernels->conv_f32(c.host, &a);
+}
+
+AttncStatus run_stride2(const Call& c) {
+  const AttncConv a = conv_arguments(c, 1, 3);
+  return c.kernels->conv_stride2_f32(c.host, &a);
 }
 
 AttncStatus run_depthwise(const Call& c) {
@@ -200,6 +216,7 @@ const OpInfo kOpInfos[kOps] = {
     {"StemConvNhwc", 3, kConvAttributes, stem_shape, stem_inputs, run_stem},
     {"ConvNhwc", 3, kConvAttributes, conv_shape, conv_inputs, run_conv},
     {"ConvAddNhwc", 4, kConvAttributes, conv_shape, conv_inputs, run_conv},
+    {"ConvStride2Nhwc", 3, "out_channels min max ", stride2_shape, stride2_inputs, run_stride2},
     {"DepthwiseNhwc", 3, "channels kernel_shape strides pads dilations min max ", depthwise_shape,
      depthwise_inputs, run_depthwise},
     {"FeedForwardNhwc", 5, "channels hidden min max ", same_shape, ffn_inputs, run_feed_forward},

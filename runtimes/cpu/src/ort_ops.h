@@ -48,7 +48,7 @@ struct OpInfo {
   AttncStatus (*run)(const Call&);
 };
 
-constexpr int kOps = 8;
+constexpr int kOps = 9;
 extern const OpInfo kOpInfos[kOps];
 extern const AttributeSpec kAttributes[];
 extern const int kAttributeCount;

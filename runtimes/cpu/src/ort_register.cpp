@@ -254,10 +254,18 @@ constexpr Op make(int isa, int op) {
   return o;
 }
 
-#define ATTNC_ROW(isa)                                     \
-  {make(isa, 0), make(isa, 1), make(isa, 2), make(isa, 3), \
-   make(isa, 4), make(isa, 5), make(isa, 6), make(isa, 7)}
-constexpr Op kOpObjects[kIsas][kOps] = {ATTNC_ROW(0), ATTNC_ROW(1), ATTNC_ROW(2), ATTNC_ROW(3)};
+struct OpObjects {
+  Op of[kIsas][kOps];
+};
+
+constexpr OpObjects make_objects() {
+  OpObjects made{};
+  for (int isa = 0; isa < kIsas; ++isa)
+    for (int op = 0; op < kOps; ++op) made.of[isa][op] = make(isa, op);
+  return made;
+}
+
+constexpr OpObjects kOpObjects = make_objects();
 
 int isa_index(const char* name) {
   for (int i = 0; i < kIsas; ++i) {
@@ -272,7 +280,7 @@ OrtStatus* make_domain(Table api, int isa, OrtCustomOpDomain** out) {
   OrtStatus* s = call<OrtStatus*>(api, kCreateCustomOpDomain, "attnc", out);
   for (int i = 0; i < kOps && !s; ++i)
     s = call<OrtStatus*>(api, kCustomOpDomain_Add, *out,
-                         static_cast<const OrtCustomOp*>(&kOpObjects[isa][i]));
+                         static_cast<const OrtCustomOp*>(&kOpObjects.of[isa][i]));
   return s;
 }
 
