@@ -21,15 +21,6 @@ from rich.table import Table
 from attnc.runtimes.cpu.build import build
 from attnc.runtimes.cpu.library import cpu_features, host_target
 
-KERNELS = (
-    "stem_conv",
-    "conv",
-    "depthwise",
-    "feed_forward",
-    "attention",
-    "bottleneck",
-    "pool_linear",
-)
 # image size, widths, partial widths (the published architectures, model_defs/shvit.py)
 MODELS = {
     "s1": (224, (128, 224, 320), (32, 48, 68)),
@@ -86,13 +77,15 @@ def half(n: int) -> int:
 
 
 def conv(kernel: str, batch: int, size: int, c: int, n: int, relu: bool) -> Shape:
-    """A 3x3 stride 2 convolution."""
-    out, depth = half(size), 9 * c
+    """A 3x3 stride 2 convolution; conv_stride2 does 25 products of each 36."""
+    out, short = half(size), kernel == "conv_stride2"
+    depth = (16 if short else 9) * c
+    macs = 25 * half(out) ** 2 * c * n if short else 9 * out * out * c * n
     pointers = (batch * size * size * c, depth * up(n), up(n), 0, batch * out * out * n)
     integers = (batch, size, size, c, out, out, n, *WINDOW, 2, 2, 1, 1, *PADS)
     reals = (0.0 if relu else -INFINITY, INFINITY)
     label = f"{size}x{size} {c}->{n}"
-    return Shape(kernel, label, pointers, integers, reals, batch * out * out * depth * n)
+    return Shape(kernel, label, pointers, integers, reals, batch * macs)
 
 
 def depthwise(batch: int, size: int, c: int) -> Shape:
@@ -144,7 +137,8 @@ def shapes_of(model: str, batch: int) -> Iterator[Shape]:
     size, widths, partial = MODELS[model]
     stem = (3, widths[0] // 8, widths[0] // 4, widths[0] // 2, widths[0])
     for i in range(4):
-        yield conv("conv" if i else "stem_conv", batch, size, stem[i], stem[i + 1], i < 3)
+        for kernel in ("conv", "conv_stride2") if i else ("stem_conv",):
+            yield conv(kernel, batch, size, stem[i], stem[i + 1], i < 3)
         size = half(size)
     for i, c in enumerate(widths):
         yield depthwise(batch, size, c)
@@ -181,6 +175,7 @@ class Bench:
             ctypes.c_ssize_t,
         ]
         lib.attnc_peak.argtypes = [ctypes.c_char_p, ctypes.c_ssize_t, ctypes.c_void_p]
+        lib.attnc_kernel_name.restype = ctypes.c_char_p
         self.lib = lib
         self.flush = np.ones(FLUSH, np.uint8)
 
@@ -195,6 +190,15 @@ class Bench:
             best = max(best, flops / (time.perf_counter() - begin))
         return best / 1e9
 
+    def index_of(self, kernel: str) -> int:
+        """The kernel's place in the library's list; KeyError if it is not there."""
+        index = 0
+        while (name := self.lib.attnc_kernel_name(index)) is not None:
+            if name.decode() == kernel:
+                return index
+            index += 1
+        raise KeyError(kernel)
+
     def measure(self, isa: str, shape: Shape, repeats: int) -> tuple[float, float]:
         """Seconds, warm and cold."""
         rng = np.random.default_rng(0)
@@ -208,7 +212,7 @@ class Bench:
         names += [(f"f{i}", ctypes.c_float) for i in range(len(shape.reals))]
         struct = type("Arguments", (ctypes.Structure,), {"_fields_": names})
         arguments = ctypes.byref(struct(*fields, *shape.integers, *shape.reals))
-        index = KERNELS.index(shape.kernel)
+        index = self.index_of(f"{shape.kernel}_f32")
         flush = self.flush.ctypes.data
         warm = self.lib.attnc_time(isa.encode(), index, arguments, repeats, flush, 0)
         cold = self.lib.attnc_time(

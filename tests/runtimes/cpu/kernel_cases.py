@@ -8,6 +8,8 @@ import kernel_reference as ref
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
+from attnc.compiler.ops import registry
+
 FLOAT_MAX = float(np.finfo(np.float32).max)
 
 
@@ -230,4 +232,19 @@ def all_cases(rng) -> dict[str, Case]:
         "pool-odd": pool_linear(rng, 1, 7, 1, 75, 17),
         "pool-1": pool_linear(rng, 1, 1, 1, 1, 1),
     }
+    return cases | registry_cases(rng)
+
+
+def registry_cases(rng) -> dict[str, Case]:
+    """Every hard input that the operators declare for themselves, with their own reference."""
+    cases = {}
+    for operator in registry.LOWERED:
+        residuals = operator.inputs.count("r")
+        for example in operator.examples(rng):
+            x, *rest = example.inputs
+            split = len(rest) - residuals
+            expected = operator.reference(*example.inputs, **example.attributes)
+            cases[f"{operator.name}-{example.label}"] = Case(
+                operator.name, x, rest[:split], dict(example.attributes), expected, rest[split:]
+            )
     return cases

@@ -28,6 +28,7 @@ KERNEL_OF = {
     "StemConvNhwc": "stem_conv_f32",
     "ConvNhwc": "conv_f32",
     "ConvAddNhwc": "conv_f32",
+    "ConvStride2Nhwc": "conv_stride2_f32",
     "DepthwiseNhwc": "depthwise_f32",
     "FeedForwardNhwc": "feed_forward_f32",
     "SingleHeadAttentionNhwc": "attention_f32",
@@ -129,6 +130,8 @@ def _pack(case: Case, inputs: list[int], y: int) -> ctypes.Structure:
         inputs, sizes = [*inputs, 0], [x[0], x[2], x[3], x[1], *out[1:], *window]
     elif case.op in ("ConvNhwc", "ConvAddNhwc"):
         inputs, sizes = [*inputs, 0][:4], [*x, *out[1:], *window]
+    elif case.op == "ConvStride2Nhwc":
+        inputs, sizes = [*inputs, 0], [*x, *out[1:], 3, 3, 2, 2, 1, 1, 1, 1, 1, 1]
     elif case.op == "DepthwiseNhwc":
         sizes = [*x, *out[1:3], *window]
     elif case.op == "FeedForwardNhwc":
