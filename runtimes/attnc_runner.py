@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from attnc.compiler.bundle import Bundle
 from attnc.compiler.errors import MissingRuntimeError
 from attnc.runtimes.onnx_session import infer, open_session, session_options
+from attnc.runtimes.request import Files
 from attnc.runtimes.runner import Feed, Outputs, Runner
 
 
@@ -38,6 +39,11 @@ class AttncRunner(Runner):
     def deactivate(self) -> None:
         """Drop the session."""
         self._session = None
+
+
+def from_files(files: Files, threads: int | None) -> AttncRunner:
+    """The runner that the benchmark times."""
+    return AttncRunner(Bundle.open(Path(files.bundle)), threads)
 
 
 def host_library(bundle: Bundle) -> Path | None:

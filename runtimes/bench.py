@@ -1,4 +1,4 @@
-"""The benchmark: our bundle and its competitors, timed in turn, reported as ratios.
+"""The benchmark: our bundle and its competitors, each in its process, timed in turn, as ratios.
 
 It is told how to get the runners of a batch size and never exports anything itself.
 """
@@ -7,22 +7,20 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from attnc.compiler.errors import ParityError
 from attnc.compiler.progress import SILENT, Progress
-from attnc.compiler.seeded_input import seeded_input
+from attnc.runtimes.bench_process import processes
 from attnc.runtimes.compare import compare
 from attnc.runtimes.footprint import Session, footprint
 from attnc.runtimes.machine import machine_info
-from attnc.runtimes.measure import Effort, measure
+from attnc.runtimes.measure import Effort, Taken, measure
 from attnc.runtimes.registry import Entry, Workload, find_runner
-from attnc.runtimes.runner import Feed, Runner
+from attnc.runtimes.request import Files, Request
 from attnc.runtimes.statistics import percentile, ratio_interval, ratio_of_medians
 
 # Not the parity check, which `attnc verify` is: timing two different models is worth nothing.
@@ -48,6 +46,7 @@ class Row:
     threads: int
     batch: int
     samples: list[float]
+    restless: int = 0
     ratio_to: dict[str, float] = field(default_factory=dict)
     ratio_interval: dict[str, tuple[float, float]] = field(default_factory=dict)
 
@@ -61,6 +60,7 @@ class Row:
             "p90_ms": round(percentile(self.samples, 90), 4),
             "p99_ms": round(percentile(self.samples, 99), 4),
             "n": len(self.samples),
+            "restless_turns": self.restless,
             "ratio_to": {name: round(ratio, 4) for name, ratio in self.ratio_to.items()},
             "ratio_interval": {
                 name: [round(low, 4), round(high, 4)]
@@ -68,6 +68,23 @@ class Row:
             },
             "samples_ms": [round(sample, 4) for sample in self.samples],
         }
+
+
+@dataclass
+class Setting:
+    """A batch size and a thread count: what its processes are asked for, and what they gave."""
+
+    batch: int
+    threads: int
+    requests: list[Request]
+    taken: list[Taken] = field(default_factory=list)
+
+    def add(self, sitting: list[Taken]) -> None:
+        """One sitting more, in order of `requests`."""
+        self.taken = self.taken or [Taken() for _ in sitting]
+        for whole, part in zip(self.taken, sitting, strict=True):
+            whole.samples += part.samples
+            whole.restless += part.restless
 
 
 def run_bench(
@@ -78,81 +95,79 @@ def run_bench(
     Returns the JSON report: model, precision, results, footprint, machine, method.
     Raises ParityError if two runners do not compute the same, and what runners raise.
     """
-    rows: list[Row] = []
-    sizes: list[dict[str, Any]] = []
+    settings = [
+        Setting(batch, threads, _requests(plan, workload(batch), threads, batch))
+        for batch in plan.batches
+        for threads in plan.threads
+    ]
+    # Sitting by sitting, so that a slow spell of the machine falls on every setting alike.
+    for number in range(1, plan.effort.sittings + 1):
+        for setting in settings:
+            where = f"batch {setting.batch}, threads {setting.threads}"
+            progress.stage(
+                f"sitting {number} of {plan.effort.sittings}: {where}", plan.effort.rounds
+            )
+            setting.add(_sit(setting.requests, plan.effort, progress))
     first = workload(plan.batches[0])
-    for batch in plan.batches:
-        work = workload(batch)
-        for threads in plan.threads:
-            rows += _time_setting(plan, work, threads, batch, progress)
+    sizes: list[dict[str, Any]] = []
     if any(entry.name == "ort" for entry in plan.against) and plan.footprint_repeats:
         sizes = _footprint(plan, first, progress)
-    manifest = first.bundle.manifest
     return {
-        "model": manifest.model,
-        "precision": manifest.precision,
-        "results": [row.as_json() for row in rows],
+        "model": first.bundle.manifest.model,
+        "precision": first.bundle.manifest.precision,
+        "results": [row.as_json() for setting in settings for row in _rows(setting, plan.effort)],
         "footprint": sizes,
         "machine": machine_info(),
         "method": {
-            "rounds": plan.effort.rounds,
-            "burst": plan.effort.burst,
-            "warmup": plan.effort.warmup,
+            **asdict(plan.effort),
             "input": list(_input_shape(first, plan.batches[0])),
-            "interval": "bootstrap over rounds, 95 %",
+            "interval": "bootstrap over sittings and over rounds within them, 95 %",
         },
     }
 
 
-def _time_setting(
-    plan: Plan, work: Workload, threads: int, batch: int, progress: Progress
-) -> list[Row]:
+def _requests(plan: Plan, work: Workload, threads: int, batch: int) -> list[Request]:
+    """One per runner, ours first; exports what they need."""
     entries = [find_runner("attnc"), *plan.against]
-    progress.stage(f"loading {len(entries)} runners (batch {batch}, threads {threads})")
-    feed = {work.bundle.manifest.inputs[0].name: seeded_input(_input_shape(work, batch), 0)}
-    with ExitStack() as stack:
-        runners = [stack.enter_context(entry.make(work, threads)) for entry in entries]
-        feeds = [_renamed(feed, runner) for runner in runners]
-        _check_same_model(runners, feeds)
-        progress.stage(f"timing (batch {batch}, threads {threads})", plan.effort.rounds)
-        taken = measure(runners, feeds, plan.effort, progress.advance)
+    plain = str(work.plain()) if any(entry.takes_plain for entry in entries) else ""
+    files = Files(str(work.bundle.path), str(work.source.path), plain)
+    shape = _input_shape(work, batch)
+    return [Request(entry.name, entry.factory, files, threads, shape) for entry in entries]
+
+
+def _sit(requests: Sequence[Request], effort: Effort, progress: Progress) -> list[Taken]:
+    """One sitting of one setting, in fresh processes; they warm up one after the other."""
+    with processes(requests) as started:
+        outputs = [process.warm_up(effort.warmup) for process in started]
+        _check_same_model([process.name for process in started], outputs)
+        return measure(started, effort, progress.advance)
+
+
+def _rows(setting: Setting, effort: Effort) -> list[Row]:
+    """The setting's rows of the report; ours against each of the others: ours / theirs."""
     rows = [
-        Row(entry.name, threads, batch, samples)
-        for entry, samples in zip(entries, taken, strict=True)
+        Row(request.name, setting.threads, setting.batch, taken.samples, taken.restless)
+        for request, taken in zip(setting.requests, setting.taken, strict=True)
     ]
-    _relate(rows, plan.effort.burst)
-    return rows
-
-
-def _relate(rows: list[Row], burst: int) -> None:
-    """Our row against each of the others: ours / theirs."""
     ours = rows[0]
     for theirs in rows[1:]:
         ours.ratio_to[theirs.runner] = ratio_of_medians(ours.samples, theirs.samples)
         ours.ratio_interval[theirs.runner] = ratio_interval(
-            ours.samples, theirs.samples, block=burst
+            ours.samples, theirs.samples, block=effort.burst, sittings=effort.sittings
         )
+    return rows
 
 
 def _input_shape(work: Workload, batch: int) -> tuple[int, ...]:
     return (batch, *(int(size) for size in work.bundle.manifest.inputs[0].shape[1:]))
 
 
-def _renamed(feed: Feed, runner: Runner) -> Feed:
-    """The same array under the name that `runner` uses."""
-    return {runner.inputs[0].name: next(iter(feed.values()))}
-
-
-def _check_same_model(runners: Sequence[Runner], feeds: Sequence[Feed]) -> None:
-    outputs: list[NDArray[Any]] = [
-        np.asarray(next(iter(runner.infer(feed).values())))
-        for runner, feed in zip(runners, feeds, strict=True)
-    ]
-    for runner, output in zip(runners[1:], outputs[1:], strict=True):
+def _check_same_model(names: Sequence[str], outputs: Sequence[NDArray[Any]]) -> None:
+    for name, output in zip(names[1:], outputs[1:], strict=True):
         distance = compare(outputs[0], output).relative
         if not distance <= SAME_MODEL:
             raise ParityError(
-                f"{runners[0].name} and {runner.name} do not compute the same: relative error "
+                f"{names[0]} and {name} do not compute the same: relative error "
                 f"{distance:.2g}, at most {SAME_MODEL:g} is accepted",
                 remedy="run `attnc verify` on the bundle",
             )

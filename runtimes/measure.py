@@ -1,70 +1,64 @@
-"""Take latency samples of several runners in turn, in one process.
+"""Take latency samples of several runners in turn, each in a process of its own.
 
-A turn of one runner is one call that is not counted (it finds the caches and the other runtimes'
-spinning threads as the last one left them) and a few that are. Each round starts with another one.
+In one process they disturb each other: idle threads spin on the cores of the next runner, and wake
+up on the same core. A process has luck or bad luck with where its memory lies (up to 15 %), so all
+are started anew for each sitting.
 """
 
 from __future__ import annotations
 
-import gc
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-
-from attnc.runtimes.runner import Feed, Runner
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured: `rounds` turns of `burst` samples each, after `warmup` calls."""
+    """How much is measured: `sittings` times fresh processes, `rounds` turns of each in a sitting.
 
-    rounds: int = 40
-    burst: int = 3
-    warmup: int = 5
+    A turn is `lead_in` calls that are not counted (they wake the runner's threads and fill the
+    caches that the last one used) and `burst` that are. `warmup` calls follow the start.
+    """
+
+    sittings: int = 3
+    rounds: int = 5
+    burst: int = 5
+    lead_in: int = 2
+    warmup: int = 3
+
+
+class Timed(Protocol):
+    """What can take a turn: a `BenchProcess`."""
+
+    def turn(self, lead_in: int, burst: int) -> tuple[list[float], bool]:
+        """Samples in ms, and whether its threads came to rest afterwards."""
+
+
+@dataclass
+class Taken:
+    """The samples of one runner in ms, in the order taken, and after how many turns its threads
+    still computed when the next runner began."""
+
+    samples: list[float] = field(default_factory=list)
+    restless: int = 0
+
+    def add(self, samples: list[float], still: bool) -> None:
+        """One turn more."""
+        self.samples += samples
+        self.restless += not still
 
 
 def measure(
-    runners: Sequence[Runner],
-    feeds: Sequence[Feed],
-    effort: Effort,
-    advance: Callable[[], None] = lambda: None,
-) -> list[list[float]]:
-    """Samples in milliseconds, one list per runner; `feeds` holds the input of each.
+    runners: Sequence[Timed], effort: Effort, advance: Callable[[], None] = lambda: None
+) -> list[Taken]:
+    """The turns of one sitting, in order of `runners`; each round starts with another runner.
 
-    The runners are active before and after the call.
+    A turn returns when its threads have stopped, so one runner computes at a time.
     """
-    samples: list[list[float]] = [[] for _ in runners]
-    with _without_collector():
-        for runner, feed in zip(runners, feeds, strict=True):
-            for _ in range(effort.warmup):
-                runner.infer(feed)
-        for start in range(effort.rounds):
-            for offset in range(len(runners)):
-                index = (start + offset) % len(runners)
-                samples[index] += _turn(runners[index], feeds[index], effort.burst)
-            advance()
-    return samples
-
-
-def _turn(runner: Runner, feed: Feed, burst: int) -> list[float]:
-    runner.infer(feed)
-    taken = []
-    for _ in range(burst):
-        begin = time.perf_counter_ns()
-        runner.infer(feed)
-        taken.append((time.perf_counter_ns() - begin) / 1e6)
+    taken = [Taken() for _ in runners]
+    for start in range(effort.rounds):
+        for offset in range(len(runners)):
+            index = (start + offset) % len(runners)
+            taken[index].add(*runners[index].turn(effort.lead_in, effort.burst))
+        advance()
     return taken
-
-
-@contextmanager
-def _without_collector() -> Iterator[None]:
-    """Python's garbage collector stays out of the samples."""
-    enabled = gc.isenabled()
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

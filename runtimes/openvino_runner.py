@@ -9,6 +9,7 @@ import numpy as np
 
 from attnc.compiler.errors import MissingRuntimeError
 from attnc.compiler.manifest import TensorSpec
+from attnc.runtimes.request import Files
 from attnc.runtimes.runner import Feed, Outputs, Runner
 
 
@@ -48,6 +49,11 @@ class OpenVinoRunner(Runner):
     def deactivate(self) -> None:
         """Drop the request and its model."""
         self._request = None
+
+
+def from_files(files: Files, threads: int | None) -> OpenVinoRunner:
+    """The runner that the benchmark times."""
+    return OpenVinoRunner(Path(files.plain), threads)
 
 
 def _spec(port: Any) -> TensorSpec:

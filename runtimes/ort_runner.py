@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from attnc.runtimes.onnx_session import infer, open_session, session_options, session_specs
+from attnc.runtimes.request import Files
 from attnc.runtimes.runner import Feed, Outputs, Runner
 
 
@@ -30,3 +31,8 @@ class OrtRunner(Runner):
     def deactivate(self) -> None:
         """Drop the session."""
         self._session = None
+
+
+def from_files(files: Files, threads: int | None) -> OrtRunner:
+    """The runner that the benchmark times."""
+    return OrtRunner(Path(files.plain), threads)

@@ -7,11 +7,9 @@ import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from attnc.compiler.bundle import Bundle
 from attnc.compiler.errors import UsageError
-from attnc.runtimes.runner import Runner
 
 
 @dataclass(frozen=True)
@@ -19,56 +17,37 @@ class Workload:
     """One model in the forms that runners take; what is costly is made on demand."""
 
     bundle: Bundle
+    source: Bundle  # says how the source module is built
     plain: Callable[[], Path]  # the plain export of the same source, an .onnx file
-    module: Callable[[], Any]  # the source as a torch module, eval mode
 
 
 @dataclass(frozen=True)
 class Entry:
-    """How to make one runner; `package` is what has to be installed for it."""
+    """How to make one runner; `package` is what has to be installed for it.
+
+    `factory` is `package.module:function`, called in a child process with (Files, threads).
+    """
 
     name: str
     package: str
     install: str
-    make: Callable[[Workload, int | None], Runner]
+    factory: str
+    takes_plain: bool = False
 
 
-def _attnc(work: Workload, threads: int | None) -> Runner:
-    from attnc.runtimes.attnc_runner import AttncRunner
-
-    return AttncRunner(work.bundle, threads)
-
-
-def _ort(work: Workload, threads: int | None) -> Runner:
-    from attnc.runtimes.ort_runner import OrtRunner
-
-    return OrtRunner(work.plain(), threads)
-
-
-def _torch(work: Workload, threads: int | None) -> Runner:
-    from attnc.runtimes.torch_runner import TorchRunner
-
-    return TorchRunner(work.module, threads)
-
-
-def _torch_compile(work: Workload, threads: int | None) -> Runner:
-    from attnc.runtimes.torch_runner import TorchCompileRunner
-
-    return TorchCompileRunner(work.module, threads)
-
-
-def _openvino(work: Workload, threads: int | None) -> Runner:
-    from attnc.runtimes.openvino_runner import OpenVinoRunner
-
-    return OpenVinoRunner(work.plain(), threads)
-
-
+_HERE = "attnc.runtimes"
 RUNNERS = (
-    Entry("attnc", "onnxruntime", "pip install onnxruntime", _attnc),
-    Entry("ort", "onnxruntime", "pip install onnxruntime", _ort),
-    Entry("torch", "torch", "pip install torch", _torch),
-    Entry("torch-compile", "torch", "pip install torch", _torch_compile),
-    Entry("openvino", "openvino", "pip install 'attnc[openvino]'", _openvino),
+    Entry("attnc", "onnxruntime", "pip install onnxruntime", f"{_HERE}.attnc_runner:from_files"),
+    Entry("ort", "onnxruntime", "pip install onnxruntime", f"{_HERE}.ort_runner:from_files", True),
+    Entry("torch", "torch", "pip install torch", f"{_HERE}.torch_runner:from_files"),
+    Entry("torch-compile", "torch", "pip install torch", f"{_HERE}.torch_runner:compile_files"),
+    Entry(
+        "openvino",
+        "openvino",
+        "pip install 'attnc[openvino]'",
+        f"{_HERE}.openvino_runner:from_files",
+        True,
+    ),
 )
 COMPETITORS = tuple(entry.name for entry in RUNNERS if entry.name != "attnc")
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from attnc.compiler.errors import MissingRuntimeError
+from attnc.compiler.errors import MissingRuntimeError, UnsupportedError
 from attnc.compiler.manifest import TensorSpec
+from attnc.runtimes.request import Files
 from attnc.runtimes.runner import Feed, Outputs, Runner
 
 
@@ -62,3 +64,27 @@ class TorchCompileRunner(TorchRunner):
                 remedy="install g++ or clang, or leave torch-compile out",
             )
         self._call = torch.compile(self._build())
+
+
+def from_files(files: Files, threads: int | None) -> TorchRunner:
+    """The eager runner that the benchmark times."""
+    return TorchRunner(lambda: _module(files), threads)
+
+
+def compile_files(files: Files, threads: int | None) -> TorchCompileRunner:
+    """The compiled runner that the benchmark times."""
+    return TorchCompileRunner(lambda: _module(files), threads)
+
+
+def _module(files: Files) -> Any:
+    """The bundle's source. Raises UnsupportedError if it is not a torch module."""
+    from attnc.compiler.bundle import Bundle
+    from attnc.compiler.source import rebuild
+
+    source = rebuild(Bundle.open(Path(files.source)))
+    if isinstance(source, Path):
+        raise UnsupportedError(
+            f"{source.name} is an ONNX file; PyTorch cannot run it",
+            remedy="leave torch out of --against",
+        )
+    return source

@@ -92,12 +92,14 @@ def footprint_table(reports: list[Report]) -> str:
 def conditions(report: Report, date: str) -> str:
     """One sentence: when, where, with what."""
     machine, method = report["machine"], report["method"]
+    runs = method["sittings"] * method["rounds"] * method["burst"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     return (
         f"Measured {date} on {machine['cpu']}, {machine['cores']} cores "
         f"({', '.join(machine['features'])}), Python {machine['python']}, {versions}; "
-        f"{report['precision']}, medians of {method['rounds'] * method['burst']} runs taken in "
-        "turn, in brackets the 95 % interval of the ratio."
+        f"{report['precision']}, medians of {runs} runs taken in turn, each "
+        f"runner in a process of its own that was started {method['sittings']} times, in brackets "
+        "the 95 % interval of the ratio."
     )
 
 
@@ -112,14 +114,15 @@ def main(
     against: Annotated[str, typer.Option(help="As for attnc bench.")] = "ort,torch",
     threads: Annotated[str, typer.Option(help="As for attnc bench.")] = "1,2",
     batch: Annotated[str, typer.Option(help="As for attnc bench.")] = "1,8",
-    rounds: Annotated[int, typer.Option(help="As for attnc bench.")] = 40,
+    sittings: Annotated[int, typer.Option(help="As for attnc bench.")] = 3,
+    rounds: Annotated[int, typer.Option(help="As for attnc bench.")] = 5,
     keep: Annotated[
         Path | None, typer.Option(help="Folder for bundles and reports; a temporary one without.")
     ] = None,
 ) -> None:
     """Export, verify and time each model, then print the table in markdown."""
     options = ["--against", against, "--threads", threads, "--batch", batch]
-    options += ["--rounds", str(rounds)]
+    options += ["--sittings", str(sittings), "--rounds", str(rounds)]
     with tempfile.TemporaryDirectory() as temporary:
         folder = keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)

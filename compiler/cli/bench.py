@@ -22,14 +22,17 @@ def bench(
     batch: Annotated[
         str | None, typer.Option(help="Batch sizes, as in 1,8; the bundle's own without it.")
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Turns of each runner.")] = 40,
-    burst: Annotated[int, typer.Option(min=1, help="Samples per turn.")] = 3,
+    sittings: Annotated[
+        int, typer.Option(min=1, help="How often all processes are started anew.")
+    ] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns of each runner in a sitting.")] = 5,
+    burst: Annotated[int, typer.Option(min=1, help="Samples per turn.")] = 5,
     footprint: Annotated[
         int, typer.Option(min=0, help="Fresh processes for session time and memory; 0: none.")
     ] = 5,
     json: JsonOption = None,
 ) -> None:
-    """Time a bundle and its competitors in turn, in one process.
+    """Time a bundle and its competitors in turn, each in a process of its own.
 
     A batch size other than the bundle's own is exported for the benchmark, all runners alike.
     Competitors that are not installed are named and left out; exit code 4 if none is left.
@@ -49,11 +52,12 @@ def bench(
         _installed(parse_names(against, "--against")),
         counts,
         pictures,
-        Effort(rounds, burst),
+        Effort(sittings, rounds, burst),
         footprint,
     )
     with progress() as shown, Workloads(opened, shown) as workloads:
         report = run_bench(plan, workloads.at, shown)
+    _note_restless(report)
     write_json(report, json)
     if json != "-":
         columns = ["runner", "threads", "batch", "median ms", "p90", "p99", "n", "ours / theirs"]
@@ -88,6 +92,19 @@ def _note_few_cores(counts: tuple[int, ...]) -> None:
     cores = available_cores()
     if max(counts) > cores:
         note(f"{max(counts)} threads on {cores} core(s): they will wait for each other")
+
+
+def _note_restless(report: dict[str, Any]) -> None:
+    from attnc.compiler.cli.console import note
+
+    method = report["method"]
+    for row in report["results"]:
+        if row["restless_turns"]:
+            note(
+                f"{row['runner']} (threads {row['threads']}, batch {row['batch']}) still computed "
+                f"after {row['restless_turns']} of {method['sittings'] * method['rounds']} turns: "
+                "it disturbed the runner after it"
+            )
 
 
 def _rows(report: dict[str, Any]) -> list[list[str]]:

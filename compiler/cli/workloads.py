@@ -26,7 +26,6 @@ class Workloads:
         self._folder = Path(tempfile.mkdtemp(prefix="attnc-bench-"))
         self.at = cache(self._at)
         self._plain = cache(self._export_plain)
-        self._module = cache(self._rebuild)
 
     def __enter__(self) -> Self:
         return self
@@ -42,11 +41,11 @@ class Workloads:
     def _at(self, batch: int) -> Workload:
         own = self._bundle.manifest.batch
         if own in (batch, "dynamic"):
-            return Workload(self._bundle, lambda: self._plain(own), self._module)
+            return Workload(self._bundle, self._bundle, lambda: self._plain(own))
         self._progress.stage(
             f"exporting for batch {batch}: the bundle has batch {own}, the benchmark needs another"
         )
-        return Workload(self._export(batch), lambda: self._plain(batch), self._module)
+        return Workload(self._export(batch), self._bundle, lambda: self._plain(batch))
 
     def _export(self, batch: int) -> Bundle:
         from attnc.compiler.cli.api import export
@@ -77,16 +76,3 @@ class Workloads:
         path = self._folder / f"plain-{batch}.onnx"
         ir.save(traced.model, path)
         return path
-
-    def _rebuild(self) -> Any:
-        """The source as a torch module."""
-        from attnc.compiler.errors import UnsupportedError
-        from attnc.compiler.source import rebuild
-
-        source = rebuild(self._bundle)
-        if isinstance(source, Path):
-            raise UnsupportedError(
-                f"{source.name} is an ONNX file; PyTorch cannot run it",
-                remedy="leave torch out of --against",
-            )
-        return source

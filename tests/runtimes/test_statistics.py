@@ -31,8 +31,17 @@ def test_disturbance_shared_by_a_turn_does_not_widen_the_interval() -> None:
     assert (low, high) == (0.5, 0.5)
 
 
+def test_luck_of_a_process_widens_the_interval() -> None:
+    ours = np.repeat([1.0, 1.1, 1.2], 100).tolist()
+    theirs = [2.0] * 300
+    assert ratio_interval(ours, theirs, block=5, sittings=3) == (0.5, 0.6)
+    assert ratio_interval(ours, theirs, block=5) == pytest.approx((0.55, 0.55))
+
+
 def test_series_must_be_whole_turns() -> None:
     with pytest.raises(ValueError, match="whole turns"):
         ratio_interval([1.0, 2.0], [1.0], block=1)
     with pytest.raises(ValueError, match="whole turns"):
         ratio_interval([1.0, 2.0], [1.0, 2.0], block=3)
+    with pytest.raises(ValueError, match="whole turns"):
+        ratio_interval([1.0] * 6, [1.0] * 6, block=3, sittings=4)

@@ -39,7 +39,7 @@ REPORT: dict[str, Any] = {
         "python": "3.11",
         "versions": {"attnc": "0.1.0"},
     },
-    "method": {"rounds": 40, "burst": 3},
+    "method": {"sittings": 4, "rounds": 10, "burst": 3},
 }
 
 

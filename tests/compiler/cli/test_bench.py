@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 pytestmark = pytest.mark.usefixtures("importable_data")
 
-QUICK = ["--rounds", "3", "--burst", "2"]
+QUICK = ["--sittings", "1", "--rounds", "3", "--burst", "2"]
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +23,8 @@ def report_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_report(cli: Any, tiny_bundle: Path) -> None:
     options = ["--against", "ort,torch", "--threads", "1,2", "--batch", "2,1", "--footprint", "1"]
-    done = cli("bench", tiny_bundle, *options, *QUICK, "--json", "-")
+    options += ["--sittings", "2", "--rounds", "2", "--burst", "3"]
+    done = cli("bench", tiny_bundle, *options, "--json", "-")
     assert done.code == 0, done.err
     report = json.loads(done.out)
     assert (report["model"], report["precision"]) == ("tiny_net:build", "fp32")
@@ -34,7 +36,7 @@ def test_report(cli: Any, tiny_bundle: Path) -> None:
         for runner in ("attnc", "ort", "torch")
     ]
     for row in report["results"]:
-        assert row["n"] == len(row["samples_ms"]) == 6
+        assert row["n"] == len(row["samples_ms"]) == 12
         assert row["median_ms"] == pytest.approx(np.median(row["samples_ms"]), abs=1e-3)
         assert row["median_ms"] <= row["p90_ms"] <= row["p99_ms"]
         assert set(row["ratio_to"]) == ({"ort", "torch"} if row["runner"] == "attnc" else set())
@@ -93,15 +95,34 @@ def test_missing_competitor_is_named_not_skipped_silently(
 def test_a_wrong_bundle_is_not_timed(
     cli: Any, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from attnc.runtimes.attnc_runner import AttncRunner
-
-    infer = AttncRunner.infer
-    monkeypatch.setattr(
-        AttncRunner, "infer", lambda self, feed: {k: v * 1.01 for k, v in infer(self, feed).items()}
-    )
+    replace_ours(monkeypatch, "fake_runners:off_by_a_percent")
     done = cli("bench", tiny_bundle, "--footprint", "0", *QUICK)
     assert done.code == 1
     assert "do not compute the same" in done.err
+
+
+def replace_ours(monkeypatch: pytest.MonkeyPatch, factory: str) -> None:
+    from attnc.runtimes import registry
+
+    entry = replace(registry.find_runner("attnc"), factory=factory)
+    monkeypatch.setattr(registry, "RUNNERS", (entry, *registry.RUNNERS[1:]))
+
+
+def test_only_the_child_that_needs_torch_imports_it(
+    cli: Any, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace_ours(monkeypatch, "fake_runners:ours_unless_torch_is_imported")
+    done = cli("bench", tiny_bundle, "--against", "torch", "--footprint", "0", *QUICK)
+    assert done.code == 0, done.err
+
+
+def test_a_runner_that_fails_is_one_message(
+    cli: Any, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace_ours(monkeypatch, "fake_runners:raises")
+    done = cli("bench", tiny_bundle, "--footprint", "0", *QUICK)
+    assert (done.code, done.err.count("error:")) == (1, 1)
+    assert "attnc failed: RuntimeError: out of beads" in done.err
 
 
 def test_a_module_from_python_has_no_plain_export(cli: Any, tmp_path: Path) -> None:
