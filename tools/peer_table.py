@@ -17,8 +17,10 @@ import typer
 
 from attnc.compiler.cli.console import note
 from attnc.compiler.cli.options import parse_names
+from attnc.compiler.errors import UsageError
 
 Report = dict[str, Any]
+MARKS = ("<!-- table -->", "<!-- /table -->")
 
 
 def attnc(*arguments: str) -> None:
@@ -119,6 +121,9 @@ def main(
     keep: Annotated[
         Path | None, typer.Option(help="Folder for bundles and reports; a temporary one without.")
     ] = None,
+    into: Annotated[
+        Path | None, typer.Option(help="A page in which to replace what stands between its marks.")
+    ] = None,
 ) -> None:
     """Export, verify and time each model, then print the table in markdown."""
     options = ["--against", against, "--threads", threads, "--batch", batch]
@@ -132,7 +137,18 @@ def main(
             raise SystemExit(error.returncode) from error
     parts = [table(reports), footprint_table(reports)]
     parts.append(conditions(reports[0], datetime.date.today().isoformat()))
-    print("\n\n".join(part for part in parts if part))
+    text = "\n\n".join(part for part in parts if part)
+    print(text)
+    if into:
+        into.write_text(replace_table(into.read_text("utf-8"), text), "utf-8")
+
+
+def replace_table(page: str, text: str) -> str:
+    """The page with `text` between its marks; UsageError if it has none."""
+    begin, end = page.find(MARKS[0]), page.find(MARKS[1])
+    if begin < 0 or end < begin:
+        raise UsageError("the page has no place for the table", remedy=f"write {MARKS} into it")
+    return page[: begin + len(MARKS[0])] + f"\n{text}\n" + page[end:]
 
 
 if __name__ == "__main__":

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from attnc.tools.peer_table import conditions, footprint_table, table
+import pytest
+
+from attnc.compiler.errors import UsageError
+from attnc.tools.peer_table import conditions, footprint_table, replace_table, table
 
 
 def row(runner: str, threads: int, median: float, **ratios: float) -> dict[str, Any]:
@@ -65,3 +68,12 @@ def test_footprint_and_conditions() -> None:
     said = conditions(REPORT, "2026-11-22")
     for text in ("2026-11-22", "Abacus", "2 cores", "beads", "attnc 0.1.0", "medians of 120"):
         assert text in said
+
+
+def test_table_replaces_the_old_one_and_nothing_else() -> None:
+    page = "before\n<!-- table -->\nold\n<!-- /table -->\nafter\n"
+    new = replace_table(page, "| new |")
+    assert new == "before\n<!-- table -->\n| new |\n<!-- /table -->\nafter\n"
+    assert replace_table(new, "| new |") == new
+    with pytest.raises(UsageError, match="no place"):
+        replace_table("no marks", "| new |")
