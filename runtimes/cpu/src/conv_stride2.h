@@ -27,9 +27,11 @@ ATTNC_INLINE void stride2_forms(const V (&in)[5], V (&out)[5]) {
   out[4] = in[2];
 }
 
-// Up to a vector of channels of one tile; out[form of y][tile][form of x][c].
-inline void stride2_tile_in(const AttncConv& a, const float* x, Int top, Int left, Int n, float* out,
-                            Int plane) {
+// Up to a vector of channels of one tile; out[form of y][tile][form of x][c]. `Whole`: the tile lies
+// inside the map and n is a full vector.
+template <bool Whole>
+inline void stride2_tile_in(const AttncConv& a, const float* x, Int top, Int left, Int n,
+                            float* out, Int plane) {
   V rows[5][5];
   ATTNC_UNROLL
   for (int i = 0; i < 5; ++i) {
@@ -38,9 +40,13 @@ inline void stride2_tile_in(const AttncConv& a, const float* x, Int top, Int lef
     ATTNC_UNROLL
     for (int j = 0; j < 5; ++j) {
       const Int at = left + j;
-      const bool inside = y >= 0 && y < a.h && at >= 0 && at < a.width;
-      const float* p = x + (y * a.width + at) * a.c;
-      raw[j] = !inside ? set1(0.0f) : n == W ? load(p) : loadn(p, n);
+      const Int offset = (y * a.width + at) * a.c;
+      if constexpr (Whole) {
+        raw[j] = load(x + offset);
+      } else {
+        const bool inside = y >= 0 && y < a.h && at >= 0 && at < a.width;
+        raw[j] = inside ? loadn(x + offset, n) : set1(0.0f);
+      }
     }
     stride2_forms(raw, rows[i]);
   }
@@ -51,9 +57,8 @@ inline void stride2_tile_in(const AttncConv& a, const float* x, Int top, Int lef
     stride2_forms(column, forms);
     ATTNC_UNROLL
     for (int i = 0; i < kForms; ++i) {
-      float* p = out + i * plane + j * a.c;
-      if (n == W) store(p, forms[i]);
-      else storen(p, forms[i], n);
+      if constexpr (Whole) store(out + i * plane + j * a.c, forms[i]);
+      else storen(out + i * plane + j * a.c, forms[i], n);
     }
   }
 }
@@ -65,9 +70,15 @@ inline void stride2_input(const Stride2Task& t, Int begin, Int end, float* forms
   for (Int row = begin; row < end; ++row) {
     const float* x = a.x + row / per_image * a.h * a.width * a.c;
     const Int top = row % per_image * 4 - 1;
-    for (Int tile = 0; tile < t.across; ++tile, forms += kForms * a.c)
-      for (Int c = 0; c < a.c; c += W)
-        stride2_tile_in(a, x + c, top, tile * 4 - 1, least(W, a.c - c), forms + c, plane);
+    for (Int tile = 0; tile < t.across; ++tile, forms += kForms * a.c) {
+      const Int left = tile * 4 - 1;
+      const bool inside = top >= 0 && top + 5 <= a.h && left >= 0 && left + 5 <= a.width;
+      Int c = 0;
+      for (; inside && c + W <= a.c; c += W)
+        stride2_tile_in<true>(a, x + c, top, left, W, forms + c, plane);
+      for (; c < a.c; c += W)
+        stride2_tile_in<false>(a, x + c, top, left, least(W, a.c - c), forms + c, plane);
+    }
   }
 }
 
@@ -91,23 +102,28 @@ inline void stride2_product(const Stride2Task& t, Int sy, Int sx, Int tiles, con
 }
 
 // One vector of channels of one tile: four outputs from nine sums.
+template <bool Whole>
 inline void stride2_tile_out(const AttncConv& a, const float* sums, Int plane, float* y, Int rows,
                              Int columns, Int n) {
   const V lo = set1(a.lo), hi = set1(a.hi);
   V across[kSums][2];
-  for (Int i = 0; i < kSums; ++i) {
+  ATTNC_UNROLL
+  for (int i = 0; i < kSums; ++i) {
     const float* s = sums + i * kSums * plane;
     const V both = load(s + 2 * plane);
     across[i][0] = add(load(s), both);
     across[i][1] = add(load(s + plane), both);
   }
-  for (Int i = 0; i < rows; ++i)
-    for (Int j = 0; j < columns; ++j) {
+  ATTNC_UNROLL
+  for (int i = 0; i < 2; ++i) {
+    ATTNC_UNROLL
+    for (int j = 0; j < 2; ++j) {
       const V v = vmin(hi, vmax(lo, add(across[i][j], across[2][j])));
       float* p = y + (i * a.ow + j) * a.n;
-      if (n == W) store(p, v);
-      else storen(p, v, n);
+      if constexpr (Whole) store(p, v);
+      else if (i < rows && j < columns) storen(p, v, n);
     }
+  }
 }
 
 inline void stride2_output(const Stride2Task& t, Int begin, Int end, const float* sums, Int plane,
@@ -117,10 +133,15 @@ inline void stride2_output(const Stride2Task& t, Int begin, Int end, const float
   for (Int row = begin; row < end; ++row) {
     const Int oy = row % per_image * 2, rows = least(2, a.oh - oy);
     float* y = a.y + (row / per_image * a.oh + oy) * a.ow * a.n + p * 16;
-    for (Int tile = 0; tile < t.across; ++tile, sums += np * 16)
-      for (Int c = 0; c < stop; c += W)
-        stride2_tile_out(a, sums + c, plane, y + tile * 2 * a.n + c, rows,
-                         least(2, a.ow - tile * 2), least(W, stop - c));
+    for (Int tile = 0; tile < t.across; ++tile, sums += np * 16) {
+      const Int columns = least(2, a.ow - tile * 2);
+      float* at = y + tile * 2 * a.n;
+      Int c = 0;
+      for (; rows + columns == 4 && c + W <= stop; c += W)
+        stride2_tile_out<true>(a, sums + c, plane, at + c, 2, 2, W);
+      for (; c < stop; c += W)
+        stride2_tile_out<false>(a, sums + c, plane, at + c, rows, columns, least(W, stop - c));
+    }
   }
 }
 
