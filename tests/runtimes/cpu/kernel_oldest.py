@@ -19,5 +19,5 @@ for name, case in all_cases(np.random.default_rng(int(sys.argv[2]))).items():
         options.register_custom_ops_library(sys.argv[1])
         session = ort.InferenceSession(case.model(), options, providers=["CPUExecutionProvider"])
         y = session.run(None, case.feeds())[0]
-        error = np.abs(y - case.expected).max() / np.abs(case.expected).max()
+        error = case.error(y)
         assert error < 1e-5, (name, threads, error)
