@@ -16,9 +16,10 @@ class ModelConfig:
     """Defaults of one published variant.
 
     `image_size` is (height, width) in pixels, the resolution it was trained for; `minimum_size` the
-    smallest height and width it takes. A picture is resized so that its short side is
-    `round(size / crop_pct)`, then cropped in the middle, scaled to [0, 1] and normalised with
-    `mean` and `std` (RGB order). `interpolation` is "bicubic" or "bilinear".
+    smallest height and width it takes, `size_multiple` what must divide both, and `in_channels` the
+    depth of the input (single layers take feature maps). A picture is resized so that its short
+    side is `round(size / crop_pct)`, then cropped in the middle, scaled to [0, 1] and normalised
+    with `mean` and `std` (RGB order). `interpolation` is "bicubic" or "bilinear".
     """
 
     name: str
@@ -31,3 +32,5 @@ class ModelConfig:
     crop_pct: float = 0.875
     interpolation: str = "bicubic"
     source: str = ""
+    size_multiple: int = 1
+    in_channels: int = 3

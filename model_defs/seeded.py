@@ -32,6 +32,8 @@ def seeded_tensor(key: str, like: Tensor, seed: int, gain: float = 1.0) -> Tenso
     draw = rng.standard_normal(shape)
     if last == "running_var":
         values = 1.0 + 0.2 * np.abs(draw)
+    elif last == "gamma" or not shape:  # layer scales and lone factors: never near zero
+        values = gain * (1.0 + 0.1 * draw)
     elif len(shape) >= 2:
         values = draw * (gain / np.sqrt(np.prod(shape[1:])))
     elif last == "weight":
