@@ -47,7 +47,21 @@ class Family:
     variants: tuple[str, ...]
 
 
-FAMILIES = (Family("shvit", ("shvit_s1", "shvit_s2", "shvit_s3", "shvit_s4")),)
+FAMILIES = (
+    Family("shvit", ("shvit_s1", "shvit_s2", "shvit_s3", "shvit_s4")),
+    Family(
+        "glmix",
+        (
+            "glnet_stl",
+            "glnet_stl_paramslot",
+            "glnet_4g",
+            "glnet_9g",
+            "glnet_16g",
+            "glnet_4g_tklb",
+            "glnet_9g_tklb",
+        ),
+    ),
+)
 
 
 @cache
@@ -83,13 +97,15 @@ def model_config(name: str) -> ModelConfig:
 
 def check_image_size(name: str, image_size: tuple[int, int]) -> None:
     """Raise ModelOptionError if the model cannot take pictures of (height, width) pixels."""
-    smallest = model_config(name).minimum_size
-    if min(image_size) < smallest:
+    config = model_config(name)
+    smallest, multiple = config.minimum_size, config.size_multiple
+    if min(image_size) < smallest or any(side % multiple for side in image_size):
         height, width = image_size
+        dividing = f", both multiples of {multiple}" if multiple > 1 else ""
         raise ModelOptionError(
             f"{name} cannot take images of {height}x{width} pixels",
             where=name,
-            remedy=f"height and width of at least {smallest}",
+            remedy=f"height and width of at least {smallest}{dividing}",
         )
 
 
