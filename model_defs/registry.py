@@ -47,8 +47,19 @@ class Family:
     variants: tuple[str, ...]
 
 
+_KEEP = ("k100", *(f"k{k:03d}{fuse}" for k in (90, 80, 70, 60, 50) for fuse in ("", "_fuse")))
+_EVIT = (
+    *("deit_tiny", "deit_small", "deit_base"),
+    *(f"evit_{size}_{keep}" for size in ("tiny", "small", "base") for keep in _KEEP),
+    *("evit_small_272_k070", "evit_small_272_k070_fuse"),
+    *("evit_small_288_k060", "evit_small_288_k060_fuse"),
+    *("evit_small_304_k050", "evit_small_304_k050_fuse"),
+    "evit_base_384_k100",
+)
+
 FAMILIES = (
     Family("shvit", ("shvit_s1", "shvit_s2", "shvit_s3", "shvit_s4")),
+    Family("evit", _EVIT),
     Family(
         "glmix",
         (
