@@ -72,6 +72,19 @@ FAMILIES = (
             "glnet_9g_tklb",
         ),
     ),
+    Family(
+        "tic",
+        (
+            "tic_layer_c64_k3",
+            "tic_layer_c64_k3_s2",
+            "tic_layer_c96_k5_d2",
+            "tic_layer_c128_k7",
+            "tic_layer_c32_k5x1",
+            "tic_layer_c256_k3",
+            "tic_tiny",
+            "tic_small",
+        ),
+    ),
 )
 
 
