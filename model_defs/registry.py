@@ -57,9 +57,17 @@ _EVIT = (
     "evit_base_384_k100",
 )
 
+_SPARSIFINER = (
+    *("sparsifiner_s", "sparsifiner_s_384", "sparsifiner_lvvit_s", "sparsifiner_s_share"),
+    *("sparsifiner_s_a010", "sparsifiner_s_a050", "sparsifiner_s_a100"),
+    *("sparsifiner_s_coefthr", "sparsifiner_s_thr"),
+    *("sparsifiner_s_prune07", "sparsifiner_s_prune07_row"),
+)
+
 FAMILIES = (
     Family("shvit", ("shvit_s1", "shvit_s2", "shvit_s3", "shvit_s4")),
     Family("evit", _EVIT),
+    Family("sparsifiner", _SPARSIFINER),
     Family(
         "glmix",
         (
