@@ -35,6 +35,7 @@ class Network:
     image_size: tuple[int, int]
     preprocessing: Preprocessing | None
     source: SourceInfo
+    channels: int = 3
 
 
 def translate(error: ModelError) -> AttncError:
@@ -86,6 +87,13 @@ def _image_size(config: ModelConfig | None, request: Request, name: str) -> tupl
             where=name,
             remedy=f"height and width of at least {config.minimum_size}",
         )
+    multiple = config.size_multiple if config is not None else 1
+    if any(extent % multiple for extent in size):
+        raise UsageError(
+            f"{name} cannot take images of {size[0]}x{size[1]} pixels",
+            where=name,
+            remedy=f"height and width that are multiples of {multiple}",
+        )
     return size
 
 
@@ -118,7 +126,10 @@ def _network(module: nn.Module, kind: Any, name: str, request: Request) -> Netwo
         checkpoint_sha256=hash_file(checkpoint) if checkpoint else None,
         weights_sha256=hash_state_dict(module.state_dict()),
     )
-    return Network(module, name, size, _preprocessing(config, size), source)
+    channels = config.in_channels if config else 3
+    # A layer's feature map is no picture: nothing is known about preparing one.
+    prepared = _preprocessing(config, size) if channels == 3 else None
+    return Network(module, name, size, prepared, source, channels)
 
 
 def _recorded(request: Request) -> dict[str, Any]:

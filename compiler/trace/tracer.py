@@ -66,7 +66,7 @@ def _trace_network(source: Any, request: Request) -> TracedModel:
         net = network.from_factory(source, request)
     else:
         net = network.from_registry(source, request)
-    model = export_module(net.module, net.name, net.image_size, request.batch)
+    model = export_module(net.module, net.name, net.image_size, request.batch, net.channels)
     return _traced(model, net.module, request, net.source, net.preprocessing)
 
 
