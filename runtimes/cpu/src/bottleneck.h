@@ -12,7 +12,7 @@ struct BottleneckTask {
 
 inline Dw bottleneck_dw(const AttncBottleneck& a, const float* x, Int x_pixel, float* y,
                         Int channel) {
-  Dw d;
+  Dw d = dw_over(a);
   d.x = x;
   d.x_pixel = x_pixel;
   d.y = y;
@@ -20,13 +20,6 @@ inline Dw bottleneck_dw(const AttncBottleneck& a, const float* x, Int x_pixel, f
   d.w = a.wd + channel;
   d.bias = a.bd + channel;
   d.w_tap = round16(a.hidden);
-  d.h = a.h;
-  d.width = a.width;
-  d.oh = a.oh;
-  d.ow = a.ow;
-  d.win = a.win;
-  d.lo = a.lo;
-  d.hi = a.hi;
   return d;
 }
 

@@ -155,19 +155,10 @@ inline void dw_channels(Dw d, Int channels, Int begin, Int end) {
   }
 }
 
-constexpr Int kDwChannels = 64;  // of a task
-
-inline void depthwise_task(void* arg, size_t index) {
-  const AttncDepthwise& a = *(const AttncDepthwise*)arg;
-  const Int parts = ceil_div(a.c, kDwChannels);
-  const Int b = (Int)index / parts, c = (Int)index % parts * kDwChannels;
-  Dw d;
-  d.x = a.x + b * a.h * a.width * a.c + c;
-  d.y = a.y + b * a.oh * a.ow * a.c + c;
-  d.w = a.w + c;
-  d.bias = a.bias + c;
-  d.x_pixel = d.y_pixel = a.c;
-  d.w_tap = round16(a.c);
+// The map, window and clamp of any arguments that have a depthwise convolution in them.
+template <class Arguments>
+inline Dw dw_over(const Arguments& a) {
+  Dw d = {};
   d.h = a.h;
   d.width = a.width;
   d.oh = a.oh;
@@ -175,6 +166,22 @@ inline void depthwise_task(void* arg, size_t index) {
   d.win = a.win;
   d.lo = a.lo;
   d.hi = a.hi;
+  return d;
+}
+
+constexpr Int kDwChannels = 64;  // of a task
+
+inline void depthwise_task(void* arg, size_t index) {
+  const AttncDepthwise& a = *(const AttncDepthwise*)arg;
+  const Int parts = ceil_div(a.c, kDwChannels);
+  const Int b = (Int)index / parts, c = (Int)index % parts * kDwChannels;
+  Dw d = dw_over(a);
+  d.x = a.x + b * a.h * a.width * a.c + c;
+  d.y = a.y + b * a.oh * a.ow * a.c + c;
+  d.w = a.w + c;
+  d.bias = a.bias + c;
+  d.x_pixel = d.y_pixel = a.c;
+  d.w_tap = round16(a.c);
   dw_channels(d, least(kDwChannels, a.c - c), 0, a.oh);
 }
 
