@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from data.fill import fill_state_dict, make_input
+from data.fill import make_input
+from golden_files import fill
 
 from attnc.model_defs.errors import ModelOptionError
 from attnc.model_defs.evit import (
@@ -49,9 +50,7 @@ def keys_of(name):
 
 def filled(name, **options):
     model = build_model(name, **options)
-    values = fill_state_dict(keys_of(name))
-    model.load_state_dict({key: torch.from_numpy(value) for key, value in values.items()})
-    return model
+    return fill(model, keys_of(name))
 
 
 def outputs_of(model, names, x):

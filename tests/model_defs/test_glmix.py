@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from data.fill import fill_state_dict, make_input
+from golden_files import keys_of
 
 from attnc.model_defs import glmix
 from attnc.model_defs.errors import ModelOptionError
@@ -23,13 +24,6 @@ TINY = {
     "mlp_ratio": 2,
     "num_classes": 5,
 }
-
-
-def keys_of(name):
-    return {
-        key: tuple(shape)
-        for key, shape in json.loads((GOLDEN / f"keys_{name}.json").read_text()).items()
-    }
 
 
 def empty(name):

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from data.fill import fill_state_dict, make_input
+from data.fill import make_input
+from golden_files import fill, keys_of
 
 from attnc.model_defs.errors import ModelOptionError
 from attnc.model_defs.registry import build_model, model_config
@@ -16,18 +17,9 @@ FACTS = json.loads((GOLDEN / "facts_shvit.json").read_text())
 VARIANTS = sorted(FACTS)
 
 
-def keys_of(name):
-    return {
-        key: tuple(shape)
-        for key, shape in json.loads((GOLDEN / f"keys_{name}.json").read_text()).items()
-    }
-
-
 def filled(name):
     model = build_model(name)
-    values = fill_state_dict(keys_of(name))
-    model.load_state_dict({key: torch.from_numpy(value) for key, value in values.items()})
-    return model
+    return fill(model, keys_of(name))
 
 
 @pytest.mark.parametrize("name", VARIANTS)

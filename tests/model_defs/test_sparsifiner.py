@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from data.fill import fill_state_dict, make_input
+from data.fill import make_input
+from golden_files import fill, keys_of
 
 from attnc.model_defs.errors import ModelOptionError
 from attnc.model_defs.registry import build_model, model_config
@@ -28,16 +29,9 @@ VARIANTS = [
 NEAR_TIES = 8
 
 
-def keys_of(name):
-    recorded = json.loads((GOLDEN / f"keys_{name}.json").read_text())
-    return {key: tuple(shape) for key, shape in recorded.items()}
-
-
 def filled(name):
     model = create(name).eval().requires_grad_(False)
-    values = fill_state_dict(keys_of(name))
-    model.load_state_dict({key: torch.from_numpy(value) for key, value in values.items()})
-    return model
+    return fill(model, keys_of(name))
 
 
 def watched(model, x, forced=None):

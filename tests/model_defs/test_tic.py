@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from data.fill import fill_state_dict, make_input
+from data.fill import make_input
+from golden_files import fill, keys_of
 
 from attnc.model_defs.errors import ModelOptionError
 from attnc.model_defs.registry import build_model, model_config
@@ -19,18 +20,9 @@ NETWORKS = ("tic_tiny", "tic_small")
 TINY = {"dims": (8, 12, 16, 20), "depths": (1, 2, 2, 2), "num_classes": 5}
 
 
-def keys_of(name):
-    return {
-        key: tuple(shape)
-        for key, shape in json.loads((GOLDEN / f"keys_{name}.json").read_text()).items()
-    }
-
-
 def filled(name):
     model = build_model(name)
-    values = fill_state_dict(keys_of(name))
-    model.load_state_dict({key: torch.from_numpy(value) for key, value in values.items()})
-    return model
+    return fill(model, keys_of(name))
 
 
 @pytest.mark.parametrize("name", VARIANTS)
