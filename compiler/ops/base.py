@@ -49,8 +49,9 @@ class Operator:
 
     `attributes` maps each name to its kind, "int", "ints" or "float". `body` is the text between
     the braces of an ONNX function. `reference` takes the arrays and the attributes and computes
-    in float64. `output_shape` takes the input shapes and the attributes. `examples` makes the
-    hard inputs from a random generator.
+    in float64. `output_shape` takes the input shapes and the attributes. Both give one array or
+    shape, or a tuple where there are several outputs. `examples` makes the hard inputs from a
+    random generator.
     """
 
     name: str
@@ -58,11 +59,21 @@ class Operator:
     outputs: tuple[str, ...]
     attributes: Mapping[str, str]
     body: str
-    reference: Callable[..., Array]
-    output_shape: Callable[[Sequence[Shape], Attributes], Shape]
+    reference: Callable[..., Any]
+    output_shape: Callable[[Sequence[Shape], Attributes], Any]
     examples: Callable[[np.random.Generator], list[Example]]
     cost: Callable[[Sequence[Shape], Attributes], Cost]
     doc: str = field(default="")
+
+    def results(self, example: Example) -> tuple[Array, ...]:
+        """What the reference makes of an example, one array for each output."""
+        found = self.reference(*example.inputs, **example.attributes)
+        return found if isinstance(found, tuple) else (found,)
+
+    def output_shapes(self, shapes: Sequence[Shape], attributes: Attributes) -> tuple[Shape, ...]:
+        """The shape of each output."""
+        found = self.output_shape(shapes, attributes)
+        return tuple(found) if len(self.outputs) > 1 else (found,)
 
     def text(self) -> str:
         """The whole function in ONNX text form."""

@@ -15,12 +15,15 @@ from attnc.compiler.ops.depthwise_nhwc import DEPTHWISE_NHWC
 from attnc.compiler.ops.feed_forward import FEED_FORWARD
 from attnc.compiler.ops.feed_forward_nhwc import FEED_FORWARD_NHWC
 from attnc.compiler.ops.fused_conv import FUSED_CONV, FUSED_CONV_ADD
+from attnc.compiler.ops.grid_pool import GRID_POOL
 from attnc.compiler.ops.inverted_bottleneck import INVERTED_BOTTLENECK
 from attnc.compiler.ops.inverted_bottleneck_nhwc import INVERTED_BOTTLENECK_NHWC
 from attnc.compiler.ops.pool_linear import POOL_LINEAR
 from attnc.compiler.ops.pool_linear_nhwc import POOL_LINEAR_NHWC
 from attnc.compiler.ops.single_head_attention import SINGLE_HEAD_ATTENTION
 from attnc.compiler.ops.single_head_attention_nhwc import SINGLE_HEAD_ATTENTION_NHWC
+from attnc.compiler.ops.slot_cluster import SLOT_CLUSTER
+from attnc.compiler.ops.slot_dispatch import SLOT_DISPATCH, SLOT_DISPATCH_ADD
 from attnc.compiler.ops.squeeze_excite import SQUEEZE_EXCITE
 
 #: What passes produce: plain weights, the model's own maths, the same for all targets.
@@ -32,6 +35,10 @@ SEMANTIC: tuple[Operator, ...] = (
     SQUEEZE_EXCITE,
     INVERTED_BOTTLENECK,
     POOL_LINEAR,
+    GRID_POOL,
+    SLOT_CLUSTER,
+    SLOT_DISPATCH,
+    SLOT_DISPATCH_ADD,
 )
 
 #: What the CPU target lowers them to: channels-last maps, packed weights.
@@ -70,6 +77,8 @@ def make_node(
     if set(attributes) != set(operator.attributes):
         raise ValueError(f"{op_type} takes {sorted(operator.attributes)}, not {sorted(attributes)}")
     values = {key: _typed(operator.attributes[key], attributes[key]) for key in operator.attributes}
+    if "outputs" not in options:
+        options["num_outputs"] = len(operator.outputs)
     return ir.node(op_type, inputs, values, domain=DOMAIN, version=DOMAIN_VERSION, **options)
 
 
