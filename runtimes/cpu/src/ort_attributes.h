@@ -39,14 +39,28 @@ inline bool read_attribute(Table api, OrtShapeInferContext* context, const Attri
   return !failed(api, call<OrtStatus*>(api, kReadOpAttr, attribute, type, at, size, &got));
 }
 
+inline OrtStatus* check_range(Table api, const OpInfo& op, const AttributeSpec& spec,
+                              const int64_t* values) {
+  for (int i = 0; i < spec.count; ++i) {
+    if (values[i] >= spec.low && values[i] <= spec.high) continue;
+    Text t;
+    t << "attnc::" << op.name << ": attribute '" << spec.name << "' is " << values[i]
+      << ", must lie in [" << spec.low << ", " << spec.high << "]";
+    return error(api, t);
+  }
+  return nullptr;
+}
+
 template <class Node>
 inline OrtStatus* read_params(Table api, Node node, const OpInfo& op, Params* p) {
   *p = default_params();
   for (int i = 0; i < kAttributeCount; ++i) {
     const AttributeSpec& spec = kAttributes[i];
     if (!has_attribute(op, spec.name)) continue;
-    if (!read_attribute(api, node, spec, (char*)p + spec.offset) && spec.required)
+    void* at = (char*)p + spec.offset;
+    if (!read_attribute(api, node, spec, at) && spec.required)
       return bad_attribute(api, op, spec.name, "is missing or of the wrong type or length");
+    if (OrtStatus* s = check_range(api, op, spec, (const int64_t*)at)) return s;
   }
   if (const char* why = check_params(op, *p)) {
     Text t;

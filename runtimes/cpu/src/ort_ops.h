@@ -5,16 +5,18 @@
 
 namespace ort {
 
-constexpr int kMaxInputs = 11;
-constexpr int kMaxRank = 4;
+constexpr int kMaxInputs = 12;
+constexpr int kMaxOutputs = 3;
+constexpr int kMaxRank = 5;
 
 struct Params {  // every attribute that any operator has
   int64_t out_channels, channels, hidden, reduced, dim_qk, dim_v, out_features;
-  int64_t kernel_shape[2], strides[2], pads[4], dilations[2];
-  float epsilon, min, max;
+  int64_t heads, q_at, k_at, v_at, keep, fuse;
+  int64_t kernel_shape[2], strides[2], pads[4], dilations[2], grid[2];
+  float epsilon, min, max, scale;
 };
 
-struct Shape {
+struct Shape {  // an unknown size is negative
   int64_t dims[kMaxRank];
   size_t rank;
 };
@@ -22,40 +24,67 @@ struct Shape {
 // Attributes are described once; a reader fills Params from a kernel's or an inference's node.
 struct AttributeSpec {
   const char* name;
-  size_t offset;  // in Params
-  int count;      // integers; 0 = one float
-  bool required;  // else the default stays
+  size_t offset;      // in Params
+  int count;          // integers; 0 = one float
+  bool required;      // else the default stays
+  int64_t low, high;  // what integers may be
 };
 
 struct Call {  // one invocation: shapes are already checked
   const AttncHost* host;
   const AttncKernels* kernels;
   const Params* p;
-  const int64_t* x_dims;
-  const int64_t* y_dims;
-  const float* in[kMaxInputs];
-  float* y;
+  const Shape* in_shapes;
+  const Shape* out_shapes;
+  const float* in[kMaxInputs];  // an int64 tensor is cast by its operator
+  void* out[kMaxOutputs];
+
+  const int64_t* x_dims() const { return in_shapes[0].dims; }
+  const int64_t* y_dims() const { return out_shapes[0].dims; }
+  float* y() const { return (float*)out[0]; }
 };
 
 struct OpInfo {
   const char* name;
   int inputs;
   const char* attributes;  // names, each followed by a space
-  // Output shape for input shape x; unknown dimensions are -1 and stay so.
-  bool (*shape)(const Params&, const int64_t* x, Shape* y);
+  // Fills the outputs' shapes from the inputs'; null, or what does not fit. An unknown size may be
+  // copied to an output as it is; a size that is computed from an unknown one is -1.
+  const char* (*shape)(const Params&, const Shape* in, Shape* out);
   // Elements that input i (from 1) must have, or -1 if any will do.
-  int64_t (*elements)(const Params&, const int64_t* x, const int64_t* y, int i);
+  int64_t (*elements)(const Params&, const Shape* in, const Shape* out, int i);
   AttncStatus (*run)(const Call&);
+  const char* outputs = "f";  // one letter per output: f float, l int64
+  const char* types = "";     // the same for the inputs; those past its end are floats
 };
 
-constexpr int kOps = 9;
-extern const OpInfo kOpInfos[kOps];
+inline ElementType element_type(char letter) { return letter == 'l' ? kInt64 : kFloat; }
+
+// The operators, by file.
+#define ATTNC_OP_FILES(F) F(kMapOps, 9)
+
+#define ATTNC_DECLARE_OPS(name, count) extern const OpInfo name[count];
+ATTNC_OP_FILES(ATTNC_DECLARE_OPS)
+#undef ATTNC_DECLARE_OPS
+
 extern const AttributeSpec kAttributes[];
 extern const int kAttributeCount;
 
 Params default_params();
 bool has_attribute(const OpInfo& op, const char* name);
-// Null, or what is wrong with the attributes.
+// Null, or what is wrong with attributes that depend on each other.
 const char* check_params(const OpInfo& op, const Params& p);
+
+inline int64_t up16(int64_t n) { return (n + 15) / 16 * 16; }
+// Elements of a matrix [k, n] in panels.
+inline int64_t packed(int64_t k, int64_t n) { return up16(n) * k; }
+
+// Whether two sizes can be the same; an unknown one fits anything.
+inline bool may_equal(int64_t a, int64_t b) { return a < 0 || b < 0 || a == b; }
+
+constexpr float kFloatMax = 3.4028234663852886e38f;
+// "No bound" is written as the largest float; infinities must pass it unchanged.
+inline float lower(const Params& p) { return p.min <= -kFloatMax ? -__builtin_inff() : p.min; }
+inline float upper(const Params& p) { return p.max >= kFloatMax ? __builtin_inff() : p.max; }
 
 }  // namespace ort

@@ -23,7 +23,7 @@ struct Kernel {
   OrtMemoryInfo* memory;
   Params params;
   const float* constant[kMaxInputs];  // weights that are initializers: used in place
-  int64_t elements[kMaxInputs];
+  Shape shapes[kMaxInputs];           // theirs
   char node[96];
 };
 
@@ -36,24 +36,24 @@ OrtCustomOpDomain* g_domains[kIsas] = {};
 
 const OpInfo& info_of(const OrtCustomOp* op) { return *static_cast<const Op*>(op)->info; }
 
-OrtStatus* shape_of(Table api, const OrtValue* value, Shape* shape, int64_t* elements) {
+OrtStatus* shape_of(Table api, const OrtValue* value, Shape* shape) {
   OrtTensorTypeAndShapeInfo* info = nullptr;
   OrtStatus* status = call<OrtStatus*>(api, kGetTensorTypeAndShape, value, &info);
   if (status) return status;
-  size_t rank = 0;
-  status = call<OrtStatus*>(api, kGetDimensionsCount, info, &rank);
-  if (!status && shape) {
-    shape->rank = rank;
-    if (rank <= kMaxRank) status = call<OrtStatus*>(api, kGetDimensions, info, shape->dims, rank);
-  }
-  if (!status && elements) {
-    size_t n = 0;
-    status = call<OrtStatus*>(api, kGetTensorShapeElementCount, info, &n);
-    *elements = (int64_t)n;
-  }
+  status = call<OrtStatus*>(api, kGetDimensionsCount, info, &shape->rank);
+  if (!status && shape->rank <= kMaxRank)
+    status = call<OrtStatus*>(api, kGetDimensions, info, shape->dims, shape->rank);
   call<void>(api, kReleaseTensorTypeAndShapeInfo, info);
   return status;
 }
+
+int64_t elements_of(const Shape& shape) {
+  int64_t n = 1;
+  for (size_t i = 0; i < shape.rank; ++i) n *= shape.dims[i];
+  return n;
+}
+
+size_t least_rank(size_t rank) { return rank <= kMaxRank ? rank : 0; }
 
 OrtStatus* bad_shape(const Kernel& k, const Shape& x, const char* why, int input, int64_t got,
                      int64_t need) {
@@ -64,7 +64,7 @@ OrtStatus* bad_shape(const Kernel& k, const Shape& x, const char* why, int input
   else
     t << why;
   t << " for x of shape ";
-  t.shape(x.dims, x.rank <= kMaxRank ? x.rank : 0);
+  t.shape(x.dims, least_rank(x.rank));
   return error(k.api, t);
 }
 
@@ -131,7 +131,7 @@ OrtStatus* create(const OrtCustomOp* self, Table api, const OrtKernelInfo* info,
     s = call<OrtStatus*>(api, kKernelInfoGetConstantInput_tensor, info, (size_t)i, &constant,
                          &value);
     if (s || !constant) continue;
-    s = shape_of(api, value, nullptr, &k->elements[i]);
+    s = shape_of(api, value, &k->shapes[i]);
     if (!s)
       s = call<OrtStatus*>(api, kGetTensorMutableData, const_cast<OrtValue*>(value),
                            (void**)&k->constant[i]);
@@ -152,23 +152,42 @@ void destroy(void* kernel) {
   free(k);
 }
 
-// Inputs that are no initializers, and the check of every weight's size.
-OrtStatus* gather(const Kernel& k, OrtKernelContext* context, const Shape& x, const Shape& y,
-                  Call* c) {
-  for (int i = 1; i < k.info->inputs; ++i) {
-    int64_t n = k.elements[i];
+// Every input's shape and data; weights that are initializers are known already.
+OrtStatus* gather(const Kernel& k, OrtKernelContext* context, Shape* shapes, Call* c) {
+  for (int i = 0; i < k.info->inputs; ++i) {
     c->in[i] = k.constant[i];
-    if (!c->in[i]) {
-      const OrtValue* value = nullptr;
-      OrtStatus* s = call<OrtStatus*>(k.api, kKernelContext_GetInput, context, (size_t)i, &value);
-      if (!s) s = shape_of(k.api, value, nullptr, &n);
-      if (!s)
-        s = call<OrtStatus*>(k.api, kGetTensorMutableData, const_cast<OrtValue*>(value),
-                             (void**)&c->in[i]);
-      if (s) return s;
-    }
-    const int64_t need = k.info->elements(k.params, x.dims, y.dims, i);
-    if (n != need) return bad_shape(k, x, "", i, n, need);
+    shapes[i] = k.shapes[i];
+    if (c->in[i]) continue;
+    const OrtValue* value = nullptr;
+    OrtStatus* s = call<OrtStatus*>(k.api, kKernelContext_GetInput, context, (size_t)i, &value);
+    if (!s) s = shape_of(k.api, value, &shapes[i]);
+    if (!s)
+      s = call<OrtStatus*>(k.api, kGetTensorMutableData, const_cast<OrtValue*>(value),
+                           (void**)&c->in[i]);
+    if (s) return s;
+    if (shapes[i].rank > kMaxRank)
+      return bad_shape(k, shapes[i], "more dimensions than any operator takes", 0, 0, 0);
+  }
+  return nullptr;
+}
+
+// The outputs' shapes, and the check of every weight's size.
+OrtStatus* settle(const Kernel& k, const Shape* in, Shape* out) {
+  if (const char* why = k.info->shape(k.params, in, out)) return bad_shape(k, in[0], why, 0, 0, 0);
+  for (int i = 1; i < k.info->inputs; ++i) {
+    const int64_t need = k.info->elements(k.params, in, out, i), n = elements_of(in[i]);
+    if (need >= 0 && n != need) return bad_shape(k, in[0], "", i, n, need);
+  }
+  return nullptr;
+}
+
+OrtStatus* make_outputs(const Kernel& k, OrtKernelContext* context, const Shape* shapes, Call* c) {
+  for (int i = 0; k.info->outputs[i]; ++i) {
+    OrtValue* output = nullptr;
+    OrtStatus* s = call<OrtStatus*>(k.api, kKernelContext_GetOutput, context, (size_t)i,
+                                    (const int64_t*)shapes[i].dims, shapes[i].rank, &output);
+    if (!s) s = call<OrtStatus*>(k.api, kGetTensorMutableData, output, (void**)&c->out[i]);
+    if (s) return s;
   }
   return nullptr;
 }
@@ -185,34 +204,20 @@ OrtStatus* finish(const Kernel& k, Host& host, AttncStatus result) {
 
 OrtStatus* compute(void* kernel, OrtKernelContext* context) {
   const Kernel& k = *(const Kernel*)kernel;
-  const OrtValue* value = nullptr;
-  OrtValue* output = nullptr;
-  Shape x, y;
+  Shape in[kMaxInputs], out[kMaxOutputs] = {};
   Call c = {};
-  OrtStatus* s = call<OrtStatus*>(k.api, kKernelContext_GetInput, context, (size_t)0, &value);
-  if (!s) s = shape_of(k.api, value, &x, nullptr);
+  OrtStatus* s = gather(k, context, in, &c);
+  if (!s) s = settle(k, in, out);
+  if (!s) s = make_outputs(k, context, out, &c);
   if (s) return s;
-  if (x.rank != kMaxRank) return bad_shape(k, x, "x must have 4 dimensions", 0, 0, 0);
-  if (!k.info->shape(k.params, x.dims, &y))
-    return bad_shape(k, x, "the window or the channels do not fit", 0, 0, 0);
-  s = gather(k, context, x, y, &c);
-  if (!s)
-    s = call<OrtStatus*>(k.api, kKernelContext_GetOutput, context, (size_t)0,
-                         (const int64_t*)y.dims, y.rank, &output);
-  if (!s)
-    s = call<OrtStatus*>(k.api, kGetTensorMutableData, const_cast<OrtValue*>(value),
-                         (void**)&c.in[0]);
-  if (!s) s = call<OrtStatus*>(k.api, kGetTensorMutableData, output, (void**)&c.y);
-  if (s) return s;
-  for (size_t i = 0; i < y.rank; ++i)
-    if (y.dims[i] == 0) return nullptr;
+  if (elements_of(out[0]) == 0) return nullptr;
   Host services = {k.api, context, k.memory, nullptr, nullptr};
   const AttncHost host = {&services, host_alloc, host_free, host_parallel};
   c.host = &host;
   c.kernels = k.kernels;
   c.p = &k.params;
-  c.x_dims = x.dims;
-  c.y_dims = y.dims;
+  c.in_shapes = in;
+  c.out_shapes = out;
   return finish(k, services, k.info->run(c));
 }
 
@@ -224,22 +229,32 @@ OrtStatus* infer(const OrtCustomOp* op, OrtShapeInferContext* context) {
 
 const char* name_of(const OrtCustomOp* op) { return info_of(op).name; }
 const char* provider(const OrtCustomOp*) { return "CPUExecutionProvider"; }
-int float_type(const OrtCustomOp*, size_t) { return kFloat; }
+int output_type(const OrtCustomOp* op, size_t i) { return element_type(info_of(op).outputs[i]); }
+int input_type(const OrtCustomOp* op, size_t i) {
+  const char* types = info_of(op).types;
+  for (size_t at = 0; at < i && *types; ++at) ++types;
+  return element_type(*types);
+}
 size_t input_count(const OrtCustomOp* op) { return (size_t)info_of(op).inputs; }
-size_t one(const OrtCustomOp*) { return 1; }
+size_t output_count(const OrtCustomOp* op) {
+  size_t n = 0;
+  while (n < kMaxOutputs && info_of(op).outputs[n]) ++n;  // bounded: else a call of strlen
+  return n;
+}
 int zero_at(const OrtCustomOp*, size_t) { return 0; }
 int zero(const OrtCustomOp*) { return 0; }
 int first_version(const OrtCustomOp*) { return 1; }
 int last_version(const OrtCustomOp*) { return 0x7fffffff; }
 
-constexpr Op make(int isa, int op) {
+constexpr Op make(int isa, const OpInfo* info) {
   Op o = {};
   o.version = kApiVersion;
   o.GetName = name_of;
   o.GetExecutionProviderType = provider;
-  o.GetInputType = o.GetOutputType = float_type;
+  o.GetInputType = input_type;
+  o.GetOutputType = output_type;
   o.GetInputTypeCount = input_count;
-  o.GetOutputTypeCount = one;
+  o.GetOutputTypeCount = output_count;
   o.KernelDestroy = destroy;
   o.GetInputCharacteristic = o.GetOutputCharacteristic = o.GetInputMemoryType = zero_at;
   o.GetVariadicInputMinArity = o.GetVariadicInputHomogeneity = zero;
@@ -249,10 +264,14 @@ constexpr Op make(int isa, int op) {
   o.InferOutputShapeFn = infer;
   o.GetStartVersion = first_version;
   o.GetEndVersion = last_version;
-  o.info = &kOpInfos[op];
+  o.info = info;
   o.isa = isa;
   return o;
 }
+
+#define ATTNC_COUNT_OPS(name, count) +count
+constexpr int kOps = ATTNC_OP_FILES(ATTNC_COUNT_OPS);
+#undef ATTNC_COUNT_OPS
 
 struct OpObjects {
   Op of[kIsas][kOps];
@@ -260,8 +279,13 @@ struct OpObjects {
 
 constexpr OpObjects make_objects() {
   OpObjects made{};
-  for (int isa = 0; isa < kIsas; ++isa)
-    for (int op = 0; op < kOps; ++op) made.of[isa][op] = make(isa, op);
+  for (int isa = 0; isa < kIsas; ++isa) {
+    int at = 0;
+#define ATTNC_MAKE_OPS(name, count) \
+  for (int op = 0; op < count; ++op) made.of[isa][at++] = make(isa, &name[op]);
+    ATTNC_OP_FILES(ATTNC_MAKE_OPS)
+#undef ATTNC_MAKE_OPS
+  }
   return made;
 }
 

@@ -1,12 +1,8 @@
+// The operators on feature maps: convolutions, SHViT's blocks, the pooled head.
 #include "ort_ops.h"
 
 namespace ort {
 namespace {
-
-constexpr float kFloatMax = 3.4028234663852886e38f;
-
-int64_t up16(int64_t n) { return (n + 15) / 16 * 16; }
-int64_t packed(int64_t k, int64_t n) { return up16(n) * k; }
 
 int64_t window(const Params& p, int axis, int64_t size) {
   if (size < 0) return -1;
@@ -104,23 +100,19 @@ AttncWindow win(const Params& p) {
           (Int)p.pads[2],         (Int)p.pads[3]};
 }
 
-// "No bound" is written as the largest float; infinities must pass it unchanged.
-float lower(const Params& p) { return p.min <= -kFloatMax ? -__builtin_inff() : p.min; }
-float upper(const Params& p) { return p.max >= kFloatMax ? __builtin_inff() : p.max; }
-
 AttncConv conv_arguments(const Call& c, int h, int channel) {
   return {c.in[0],
           c.in[1],
           c.in[2],
           c.in[3],
-          c.y,
-          (Int)c.x_dims[0],
-          (Int)c.x_dims[h],
-          (Int)c.x_dims[h + 1],
-          (Int)c.x_dims[channel],
-          (Int)c.y_dims[1],
-          (Int)c.y_dims[2],
-          (Int)c.y_dims[3],
+          c.y(),
+          (Int)c.x_dims()[0],
+          (Int)c.x_dims()[h],
+          (Int)c.x_dims()[h + 1],
+          (Int)c.x_dims()[channel],
+          (Int)c.y_dims()[1],
+          (Int)c.y_dims()[2],
+          (Int)c.y_dims()[3],
           win(*c.p),
           lower(*c.p),
           upper(*c.p)};
@@ -142,9 +134,9 @@ AttncStatus run_stride2(const Call& c) {
 }
 
 AttncStatus run_depthwise(const Call& c) {
-  const AttncDepthwise a = {c.in[0],          c.in[1],          c.in[2],          c.y,
-                            (Int)c.x_dims[0], (Int)c.x_dims[1], (Int)c.x_dims[2], (Int)c.x_dims[3],
-                            (Int)c.y_dims[1], (Int)c.y_dims[2], win(*c.p),        lower(*c.p),
+  const AttncDepthwise a = {c.in[0],          c.in[1],          c.in[2],          c.y(),
+                            (Int)c.x_dims()[0], (Int)c.x_dims()[1], (Int)c.x_dims()[2], (Int)c.x_dims()[3],
+                            (Int)c.y_dims()[1], (Int)c.y_dims()[2], win(*c.p),        lower(*c.p),
                             upper(*c.p)};
   return c.kernels->depthwise_f32(c.host, &a);
 }
@@ -155,9 +147,9 @@ AttncStatus run_feed_forward(const Call& c) {
                               c.in[2],
                               c.in[3],
                               c.in[4],
-                              c.y,
-                              (Int)(c.x_dims[0] * c.x_dims[1] * c.x_dims[2]),
-                              (Int)c.x_dims[3],
+                              c.y(),
+                              (Int)(c.x_dims()[0] * c.x_dims()[1] * c.x_dims()[2]),
+                              (Int)c.x_dims()[3],
                               (Int)c.p->hidden,
                               lower(*c.p),
                               upper(*c.p)};
@@ -167,9 +159,9 @@ AttncStatus run_feed_forward(const Call& c) {
 AttncStatus run_attention(const Call& c) {
   const AttncAttention a = {c.in[0],          c.in[1],
                             c.in[2],          c.in[3],
-                            c.in[4],          c.y,
-                            (Int)c.x_dims[0], (Int)(c.x_dims[1] * c.x_dims[2]),
-                            (Int)c.x_dims[3], (Int)c.p->dim_qk,
+                            c.in[4],          c.y(),
+                            (Int)c.x_dims()[0], (Int)(c.x_dims()[1] * c.x_dims()[2]),
+                            (Int)c.x_dims()[3], (Int)c.p->dim_qk,
                             (Int)c.p->dim_v,  c.p->epsilon,
                             lower(*c.p),      upper(*c.p)};
   return c.kernels->attention_f32(c.host, &a);
@@ -179,100 +171,62 @@ AttncStatus run_bottleneck(const Call& c) {
   const AttncBottleneck a = {
       c.in[0],          c.in[1],           c.in[2],          c.in[3],
       c.in[4],          c.in[5],           c.in[6],          c.in[7],
-      c.in[8],          c.in[9],           c.in[10],         c.y,
-      (Int)c.x_dims[0], (Int)c.x_dims[1],  (Int)c.x_dims[2], (Int)c.x_dims[3],
-      (Int)c.p->hidden, (Int)c.p->reduced, (Int)c.y_dims[1], (Int)c.y_dims[2],
-      (Int)c.y_dims[3], win(*c.p),         lower(*c.p),      upper(*c.p)};
+      c.in[8],          c.in[9],           c.in[10],         c.y(),
+      (Int)c.x_dims()[0], (Int)c.x_dims()[1],  (Int)c.x_dims()[2], (Int)c.x_dims()[3],
+      (Int)c.p->hidden, (Int)c.p->reduced, (Int)c.y_dims()[1], (Int)c.y_dims()[2],
+      (Int)c.y_dims()[3], win(*c.p),         lower(*c.p),      upper(*c.p)};
   return c.kernels->bottleneck_f32(c.host, &a);
 }
 
 AttncStatus run_pool(const Call& c) {
   const AttncPoolLinear a = {c.in[0],          c.in[1],
-                             c.in[2],          c.y,
-                             (Int)c.x_dims[0], (Int)(c.x_dims[1] * c.x_dims[2]),
-                             (Int)c.x_dims[3], (Int)c.p->out_features};
+                             c.in[2],          c.y(),
+                             (Int)c.x_dims()[0], (Int)(c.x_dims()[1] * c.x_dims()[2]),
+                             (Int)c.x_dims()[3], (Int)c.p->out_features};
   return c.kernels->pool_linear_f32(c.host, &a);
-}
-
-bool same(const char* a, const char* b, size_t n) {
-  for (size_t i = 0; i < n; ++i)
-    if (a[i] != b[i] || !a[i]) return false;
-  return a[n] == 0;
 }
 
 constexpr const char* kConvAttributes = "out_channels kernel_shape strides pads dilations min max ";
 
-bool bottleneck_shape(const Params& p, const int64_t* x, Shape* y) { return conv_shape(p, x, y); }
+typedef bool (*MapShape)(const Params&, const int64_t* x, Shape* y);
+typedef int64_t (*MapElements)(const Params&, const int64_t* x, const int64_t* y, int i);
 
-bool inside(const int64_t* v, int n, int64_t low, int64_t high) {
-  for (int i = 0; i < n; ++i)
-    if (v[i] < low || v[i] > high) return false;
-  return true;
+// Operators on one map [B,H,W,C] (the stem's is [B,C,H,W]) with weights.
+template <MapShape F>
+const char* shape_of_map(const Params& p, const Shape* in, Shape* out) {
+  if (in[0].rank != 4) return "x must have 4 dimensions";
+  return F(p, in[0].dims, out) ? nullptr : "the window or the channels do not fit";
+}
+
+template <MapElements F>
+int64_t elements_of_map(const Params& p, const Shape* in, const Shape* out, int i) {
+  return F(p, in[0].dims, out[0].dims, i);
+}
+
+template <MapShape S, MapElements E>
+constexpr OpInfo map_op(const char* name, int inputs, const char* attributes,
+                        AttncStatus (*run)(const Call&)) {
+  return {name, inputs, attributes, shape_of_map<S>, elements_of_map<E>, run};
 }
 
 }  // namespace
 
-const OpInfo kOpInfos[kOps] = {
-    {"StemConvNhwc", 3, kConvAttributes, stem_shape, stem_inputs, run_stem},
-    {"ConvNhwc", 3, kConvAttributes, conv_shape, conv_inputs, run_conv},
-    {"ConvAddNhwc", 4, kConvAttributes, conv_shape, conv_inputs, run_conv},
-    {"ConvStride2Nhwc", 3, "out_channels min max ", stride2_shape, stride2_inputs, run_stride2},
-    {"DepthwiseNhwc", 3, "channels kernel_shape strides pads dilations min max ", depthwise_shape,
-     depthwise_inputs, run_depthwise},
-    {"FeedForwardNhwc", 5, "channels hidden min max ", same_shape, ffn_inputs, run_feed_forward},
-    {"SingleHeadAttentionNhwc", 5, "channels dim_qk dim_v epsilon min max ", same_shape,
-     attention_inputs, run_attention},
-    {"InvertedBottleneckNhwc", 11, "hidden reduced out_channels kernel_shape strides pads min max ",
-     bottleneck_shape, bottleneck_inputs, run_bottleneck},
-    {"PoolLinearNhwc", 3, "out_features ", pool_shape, pool_inputs, run_pool},
+const OpInfo kMapOps[9] = {
+    map_op<stem_shape, stem_inputs>("StemConvNhwc", 3, kConvAttributes, run_stem),
+    map_op<conv_shape, conv_inputs>("ConvNhwc", 3, kConvAttributes, run_conv),
+    map_op<conv_shape, conv_inputs>("ConvAddNhwc", 4, kConvAttributes, run_conv),
+    map_op<stride2_shape, stride2_inputs>("ConvStride2Nhwc", 3, "out_channels min max ",
+                                          run_stride2),
+    map_op<depthwise_shape, depthwise_inputs>(
+        "DepthwiseNhwc", 3, "channels kernel_shape strides pads dilations min max ", run_depthwise),
+    map_op<same_shape, ffn_inputs>("FeedForwardNhwc", 5, "channels hidden min max ",
+                                   run_feed_forward),
+    map_op<same_shape, attention_inputs>("SingleHeadAttentionNhwc", 5,
+                                         "channels dim_qk dim_v epsilon min max ", run_attention),
+    map_op<conv_shape, bottleneck_inputs>(
+        "InvertedBottleneckNhwc", 11,
+        "hidden reduced out_channels kernel_shape strides pads min max ", run_bottleneck),
+    map_op<pool_shape, pool_inputs>("PoolLinearNhwc", 3, "out_features ", run_pool),
 };
-
-const AttributeSpec kAttributes[] = {
-    {"out_channels", offsetof(Params, out_channels), 1, true},
-    {"channels", offsetof(Params, channels), 1, true},
-    {"hidden", offsetof(Params, hidden), 1, true},
-    {"reduced", offsetof(Params, reduced), 1, true},
-    {"dim_qk", offsetof(Params, dim_qk), 1, true},
-    {"dim_v", offsetof(Params, dim_v), 1, true},
-    {"out_features", offsetof(Params, out_features), 1, true},
-    {"kernel_shape", offsetof(Params, kernel_shape), 2, true},
-    {"strides", offsetof(Params, strides), 2, false},
-    {"pads", offsetof(Params, pads), 4, false},
-    {"dilations", offsetof(Params, dilations), 2, false},
-    {"epsilon", offsetof(Params, epsilon), 0, true},
-    {"min", offsetof(Params, min), 0, false},
-    {"max", offsetof(Params, max), 0, false},
-};
-const int kAttributeCount = sizeof(kAttributes) / sizeof(kAttributes[0]);
-
-Params default_params() {
-  return {1, 1, 1, 1, 1, 1, 1, {1, 1}, {1, 1}, {0, 0, 0, 0}, {1, 1}, 1e-5f, -kFloatMax, kFloatMax};
-}
-
-bool has_attribute(const OpInfo& op, const char* name) {
-  size_t n = 0;
-  for (const char* at = op.attributes; at[n];) {
-    for (n = 0; at[n] != ' ';) ++n;
-    if (same(name, at, n)) return true;
-    at += n + 1;
-    n = 0;
-  }
-  return false;
-}
-
-const char* check_params(const OpInfo& op, const Params& p) {
-  constexpr int64_t kWide = 1 << 24;
-  const int64_t widths[] = {p.out_channels, p.channels, p.hidden,      p.reduced,
-                            p.dim_qk,       p.dim_v,    p.out_features};
-  if (!inside(widths, 7, 1, kWide)) return "channel counts must lie in [1, 2^24]";
-  if (!inside(p.kernel_shape, 2, 1, 255)) return "kernel_shape must lie in [1, 255]";
-  if (!inside(p.strides, 2, 1, 4096) || !inside(p.dilations, 2, 1, 4096))
-    return "strides and dilations must lie in [1, 4096]";
-  if (!inside(p.pads, 4, 0, 4096)) return "pads must lie in [0, 4096]";
-  if (!(p.min <= p.max)) return "min must not exceed max";
-  if (has_attribute(op, "dim_v") && p.dim_v > p.channels) return "dim_v must not exceed channels";
-  if (!(p.epsilon >= 0)) return "epsilon must not be negative";
-  return nullptr;
-}
 
 }  // namespace ort
