@@ -25,6 +25,7 @@ from attnc.compiler.ops.single_head_attention_nhwc import SINGLE_HEAD_ATTENTION_
 from attnc.compiler.ops.slot_cluster import SLOT_CLUSTER
 from attnc.compiler.ops.slot_dispatch import SLOT_DISPATCH, SLOT_DISPATCH_ADD
 from attnc.compiler.ops.squeeze_excite import SQUEEZE_EXCITE
+from attnc.compiler.ops.window_attention import VARIANTS as WINDOW_ATTENTIONS
 
 #: What passes produce: plain weights, the model's own maths, the same for all targets.
 SEMANTIC: tuple[Operator, ...] = (
@@ -39,6 +40,7 @@ SEMANTIC: tuple[Operator, ...] = (
     SLOT_CLUSTER,
     SLOT_DISPATCH,
     SLOT_DISPATCH_ADD,
+    *WINDOW_ATTENTIONS.values(),
 )
 
 #: What the CPU target lowers them to: channels-last maps, packed weights.

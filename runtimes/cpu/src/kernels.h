@@ -75,6 +75,16 @@ struct AttncPoolLinear {
   Int batch, pixels, c, n;
 };
 
+// y = x + attention over an odd window (see compiler/ops); qkv [batch, h, w, 3c], x may be null.
+// shift: pixels by which the four quarters of the keys' and values' channels are rolled up, down,
+// left and right; pool_h x pool_w averaged keys and values join the window, 0 for none.
+struct AttncWindowAttention {
+  const float *qkv, *x;
+  float* y;
+  Int batch, h, width, c, kh, kw, dilation_h, dilation_w, shift, pool_h, pool_w;
+  float scale;
+};
+
 // The kernels and their arguments.
 #define ATTNC_KERNELS(K)                \
   K(stem_conv_f32, AttncConv)           \
@@ -84,7 +94,8 @@ struct AttncPoolLinear {
   K(feed_forward_f32, AttncFeedForward) \
   K(attention_f32, AttncAttention)      \
   K(bottleneck_f32, AttncBottleneck)    \
-  K(pool_linear_f32, AttncPoolLinear)
+  K(pool_linear_f32, AttncPoolLinear)   \
+  K(window_attention_f32, AttncWindowAttention)
 
 struct AttncKernels {
   const char* isa;

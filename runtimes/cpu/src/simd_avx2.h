@@ -34,3 +34,10 @@ inline float max_lanes(V v) {
   s = _mm_max_ps(s, _mm_movehl_ps(s, s));
   return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
 }
+// Lane i is the sum of the lanes of the vector at p + i * W.
+inline V sum_each(const float* p) {
+  V s[4];
+  for (int i = 0; i < 4; ++i) s[i] = _mm256_hadd_ps(load(p + 2 * i * W), load(p + (2 * i + 1) * W));
+  const V low = _mm256_hadd_ps(s[0], s[1]), high = _mm256_hadd_ps(s[2], s[3]);
+  return add(_mm256_permute2f128_ps(low, high, 0x20), _mm256_permute2f128_ps(low, high, 0x31));
+}

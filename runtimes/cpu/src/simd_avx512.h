@@ -22,3 +22,20 @@ inline V nearest(V x) { return _mm512_roundscale_ps(x, 8); }
 inline V scale2(V x, V n) { return _mm512_scalef_ps(x, n); }  // x * 2^n, n integral
 inline float sum_lanes(V v) { return _mm512_reduce_add_ps(v); }
 inline float max_lanes(V v) { return _mm512_reduce_max_ps(v); }
+// Lane i is the sum of the lanes of the vector at p + i * W.
+inline V sum_each(const float* p) {
+  V s[8], t[4];
+  for (int i = 0; i < 8; ++i) {
+    const V a = load(p + 2 * i * W), b = load(p + (2 * i + 1) * W);
+    s[i] = add(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+  }
+  for (int i = 0; i < 4; ++i) {  // four sums of each quarter
+    const __m512d a = _mm512_castps_pd(s[2 * i]), b = _mm512_castps_pd(s[2 * i + 1]);
+    t[i] = add(_mm512_castpd_ps(_mm512_unpacklo_pd(a, b)),
+               _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)));
+  }
+  for (int i = 0; i < 2; ++i)
+    s[i] = add(_mm512_shuffle_f32x4(t[2 * i], t[2 * i + 1], 0x88),
+               _mm512_shuffle_f32x4(t[2 * i], t[2 * i + 1], 0xdd));
+  return add(_mm512_shuffle_f32x4(s[0], s[1], 0x88), _mm512_shuffle_f32x4(s[0], s[1], 0xdd));
+}

@@ -30,3 +30,7 @@ inline V scale2(V x, V n) {  // x * 2^n, n integral and within the exponent's ra
 }
 inline float sum_lanes(V v) { return vaddvq_f32(v); }
 inline float max_lanes(V v) { return vmaxvq_f32(v); }
+// Lane i is the sum of the lanes of the vector at p + i * W.
+inline V sum_each(const float* p) {
+  return vpaddq_f32(vpaddq_f32(load(p), load(p + W)), vpaddq_f32(load(p + 2 * W), load(p + 3 * W)));
+}

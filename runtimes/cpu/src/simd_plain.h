@@ -34,3 +34,8 @@ inline float max_lanes(V v) {
   const float a = v[0] > v[2] ? v[0] : v[2], b = v[1] > v[3] ? v[1] : v[3];
   return a > b ? a : b;
 }
+// Lane i is the sum of the lanes of the vector at p + i * W.
+inline V sum_each(const float* p) {
+  return V{sum_lanes(load(p)), sum_lanes(load(p + W)), sum_lanes(load(p + 2 * W)),
+           sum_lanes(load(p + 3 * W))};
+}

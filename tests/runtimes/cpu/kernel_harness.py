@@ -34,6 +34,10 @@ KERNEL_OF = {
     "SingleHeadAttentionNhwc": "attention_f32",
     "InvertedBottleneckNhwc": "bottleneck_f32",
     "PoolLinearNhwc": "pool_linear_f32",
+    "WindowAttention": "window_attention_f32",
+    "WindowAttentionBare": "window_attention_f32",
+    "WindowAttentionPooled": "window_attention_f32",
+    "WindowAttentionPooledBare": "window_attention_f32",
 }
 
 
@@ -141,6 +145,9 @@ def _pack(case: Case, inputs: list[int], y: int) -> ctypes.Structure:
         reals = [a["epsilon"], lo, hi]
     elif case.op == "InvertedBottleneckNhwc":
         sizes = [*x, a["hidden"], a["reduced"], *out[1:], *window]
+    elif case.op.startswith("WindowAttention"):
+        inputs, sizes = [*inputs, 0][:2], [*out, *a["kernel_shape"], *a["dilations"], a["shift"]]
+        sizes, reals = [*sizes, *a.get("grid", (0, 0))], [a["scale"]]
     else:
         sizes, reals = [x[0], x[1] * x[2], x[3], a["out_features"]], []
     fields = [(f"p{i}", c_void_p) for i in range(len(inputs) + 1)]
