@@ -29,6 +29,7 @@ const AttributeSpec kAttributes[] = {
     {ATTNC_AT(v_at), 1, true, 0, kWide},
     {ATTNC_AT(keep), 1, true, 0, kWide},
     {ATTNC_AT(fuse), 1, true, 0, 1},
+    {ATTNC_AT(shift), 1, true, 0, kWide},
     {ATTNC_AT(kernel_shape), 2, true, 1, 255},
     {ATTNC_AT(strides), 2, false, 1, 4096},
     {ATTNC_AT(pads), 4, false, 0, 4096},

@@ -11,7 +11,7 @@ constexpr int kMaxRank = 5;
 
 struct Params {  // every attribute that any operator has
   int64_t out_channels, channels, hidden, reduced, dim_qk, dim_v, out_features;
-  int64_t heads, q_at, k_at, v_at, keep, fuse;
+  int64_t heads, q_at, k_at, v_at, keep, fuse, shift;
   int64_t kernel_shape[2], strides[2], pads[4], dilations[2], grid[2];
   float epsilon, min, max, scale;
 };
@@ -61,7 +61,7 @@ struct OpInfo {
 inline ElementType element_type(char letter) { return letter == 'l' ? kInt64 : kFloat; }
 
 // The operators, by file.
-#define ATTNC_OP_FILES(F) F(kMapOps, 9)
+#define ATTNC_OP_FILES(F) F(kMapOps, 9) F(kWindowOps, 4)
 
 #define ATTNC_DECLARE_OPS(name, count) extern const OpInfo name[count];
 ATTNC_OP_FILES(ATTNC_DECLARE_OPS)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 from kernel_cases import Case
 from kernel_harness import Harness
 
 from attnc.compiler.ops.window_attention import VARIANTS
-from attnc.runtimes.cpu.library import cpu_features
+from attnc.runtimes.cpu.library import cpu_features, register
 
 LIMIT = 1e-5  # of the largest output
 
@@ -24,6 +25,21 @@ def window_cases(seed: int) -> dict[str, Case]:
                 operator.name, qkv, [], dict(example.attributes), expected, residual
             )
     return cases
+
+
+@pytest.mark.parametrize("isa", cpu_features())
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("name", list(window_cases(0)))
+def test_kernel_in_onnx_runtime(name, threads, isa, library, seed, monkeypatch):
+    monkeypatch.setenv("ATTNC_CPU_ISA", isa)
+    case = window_cases(seed)[name]
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    register(options, library)
+    session = ort.InferenceSession(case.model(), options, providers=["CPUExecutionProvider"])
+    y = session.run(None, case.feeds())[0]
+    assert y.shape == case.expected.shape
+    assert case.error(y) <= LIMIT, f"with ATTNC_TEST_SEED={seed}"
 
 
 @pytest.mark.parametrize("isa", cpu_features())
