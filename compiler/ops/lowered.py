@@ -26,7 +26,8 @@ class Lowering:
     those of the lowered operator; `unpack` is its inverse as far as the maths goes. `maps` counts
     the leading and trailing inputs that are feature maps: (1, 0) for x alone, (1, 1) with a
     residual last. `accepts` tells whether the lowered operator can express these attributes.
-    `nchw_input` marks the operators that read a channels-first x.
+    `nchw_input` marks the operators that read a channels-first x, `layout_free` those whose maps
+    have their channels last on both levels.
     """
 
     semantic: Operator
@@ -35,6 +36,7 @@ class Lowering:
     maps: tuple[int, int] = (1, 0)
     accepts: Callable[[Sequence[Shape], Attributes], bool] = lambda shapes, attributes: True
     nchw_input: bool = False
+    layout_free: bool = False
 
     def split(self, inputs: Sequence[Array]) -> tuple[Array, tuple[Array, ...], tuple[Array, ...]]:
         """Inputs as (x, weights, trailing maps)."""
@@ -45,6 +47,8 @@ class Lowering:
         """The semantic reference on unpacked weights, maps moved to NCHW and back."""
         x, packed, trailing = self.split(inputs)
         weights, semantic_attributes = self.unpack(packed, attributes)
+        if self.layout_free:
+            return self.semantic.reference(x, *weights, *trailing, **semantic_attributes)
         first = x if self.nchw_input else to_nchw(x)
         y = self.semantic.reference(first, *weights, *map(to_nchw, trailing), **semantic_attributes)
         return to_nhwc(y) if y.ndim == 4 else y
@@ -61,6 +65,8 @@ class Lowering:
         """One semantic example in packed form."""
         x, weights, trailing = self.split(example.inputs)
         packed, attributes = self.pack(weights, example.attributes)
+        if self.layout_free:
+            return Example(example.label, (x, *packed, *trailing), attributes)
         first = x if self.nchw_input else np.ascontiguousarray(to_nhwc(x))
         maps = tuple(np.ascontiguousarray(to_nhwc(array)) for array in trailing)
         return Example(example.label, (first, *packed, *maps), attributes)

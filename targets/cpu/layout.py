@@ -6,13 +6,22 @@ back where anything else reads one; within the region there is no Transpose at a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import onnx_ir as ir
 
-NCHW_TO_NHWC = (0, 2, 3, 1)
-NHWC_TO_NCHW = (0, 3, 1, 2)
+
+def to_last(rank: int) -> tuple[int, ...]:
+    """The order of axes that moves the channels from axis 1 to the end."""
+    return (0, *range(2, rank), 1)
 
 
-def permuted(shape: ir.Shape | None, perm: tuple[int, ...]) -> ir.Shape | None:
+def to_first(rank: int) -> tuple[int, ...]:
+    """The order of axes that moves the channels from the end to axis 1."""
+    return (0, rank - 1, *range(1, rank - 1))
+
+
+def permuted(shape: ir.Shape | None, perm: Sequence[int]) -> ir.Shape | None:
     """A shape with its axes in another order; None stays unknown."""
     if shape is None or len(shape) != len(perm):
         return None
@@ -20,7 +29,7 @@ def permuted(shape: ir.Shape | None, perm: tuple[int, ...]) -> ir.Shape | None:
 
 
 class Layout:
-    """The channels-last twin of each value of a graph, made on demand."""
+    """The channels-last twin of values of a graph: of maps [B,C,H,W] and of rows [B,C,N]."""
 
     def __init__(self) -> None:
         self._twins: dict[ir.Value, ir.Value] = {}
@@ -31,15 +40,22 @@ class Layout:
         """Whether the value already exists channels-last."""
         return value in self._twins
 
-    def record(self, nchw: ir.Value, nhwc: ir.Value) -> None:
-        """Say that `nhwc` is the channels-last form of `nchw`."""
-        nhwc.shape, nhwc.type = permuted(nchw.shape, NCHW_TO_NHWC), nchw.type
-        self._twins[nchw] = nhwc
+    def twin(self, value: ir.Value) -> ir.Value:
+        """The channels-last form of a value that has one."""
+        return self._twins[value]
+
+    def record(self, first: ir.Value, last: ir.Value) -> None:
+        """Say that `last` is the channels-last form of `first`; completes its type and shape."""
+        if last.shape is None and first.shape is not None:
+            last.shape = permuted(first.shape, to_last(len(first.shape)))
+        last.type = first.type if last.type is None else last.type
+        self._twins[first] = last
 
     def channels_last(self, value: ir.Value, before: ir.Node) -> ir.Value:
-        """The channels-last form of a value, converted once, in front of `before`."""
+        """The channels-last form of a map, converted once, in front of `before`."""
         if value not in self._twins:
-            node = transpose(value, NCHW_TO_NHWC, f"{value.name}.nhwc")
+            rank = 4 if value.shape is None else len(value.shape)
+            node = transpose(value, to_last(rank), f"{value.name}.nhwc")
             _insert(node, value, before)
             self.record(value, node.outputs[0])
         return self._twins[value]

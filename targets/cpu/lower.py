@@ -25,14 +25,11 @@ from attnc.compiler.ops.base import DOMAIN, Array
 from attnc.compiler.ops.lowered import Lowering
 from attnc.compiler.ops.registry import make_node
 from attnc.compiler.provenance import copy_metadata
-from attnc.targets.cpu.layout import NHWC_TO_NCHW, Layout, transpose
+from attnc.targets.cpu.layout import Layout, to_first, transpose
+from attnc.targets.cpu.moves import follow
 
 #: A network's input has few channels; wider maps are worth a Transpose of their own.
 STEM_CHANNELS = 4
-#: Standard operators that do not care about the order of the axes.
-UNARY = {"Relu", "Sigmoid", "Tanh", "Gelu", "Erf", "HardSwish", "HardSigmoid", "LeakyRelu", "Clip"}
-BINARY = {"Add", "Sub", "Mul", "Div"}
-
 #: Lowered operators per semantic one, in the order of preference.
 LOWERINGS: dict[str, tuple[tuple[str, Lowering], ...]] = {
     "FusedConv": (
@@ -49,7 +46,19 @@ LOWERINGS: dict[str, tuple[tuple[str, Lowering], ...]] = {
 }
 
 
-LOWERED_NAMES = frozenset(name for choices in LOWERINGS.values() for name, _ in choices)
+#: Operators without weights to pack: the kernels take them as the passes wrote them.
+DIRECT = frozenset(
+    {
+        "Attention",
+        "GridPool",
+        "SelectTokens",
+        "SelectedAttention",
+        "SlotCluster",
+        "SlotDispatch",
+        "SlotDispatchAdd",
+    }
+)
+LOWERED_NAMES = frozenset(name for choices in LOWERINGS.values() for name, _ in choices) | DIRECT
 
 
 @dataclass(frozen=True)
@@ -68,8 +77,8 @@ def lower(model: ir.Model) -> list[Refusal]:
             reason = _lower_node(node, layout)
             if reason:
                 refusals.append(Refusal(node, reason))
-        elif _is_agnostic(node, layout):
-            _move(node, layout)
+        else:
+            follow(node, layout)
     _close(model.graph, layout)
     return refusals
 
@@ -115,20 +124,22 @@ def _replace(
     x, *others = node.inputs
     trailing = others[len(others) - lowering.maps[1] :]
     assert x is not None
-    first = x if lowering.nchw_input else layout.channels_last(x, node)
-    residuals = [layout.channels_last(value, node) for value in trailing if value is not None]
+    residuals = [value for value in trailing if value is not None]
+    if not lowering.layout_free:
+        residuals = [layout.channels_last(value, node) for value in residuals]
+    first = x if lowering.nchw_input or lowering.layout_free else layout.channels_last(x, node)
     constants = _register(node, others, packed)
     lowered = make_node(name, [first, *constants, *residuals], attributes, name=node.name)
     copy_metadata([node], [lowered])
-    _take_place(node, lowered, layout)
+    _take_place(node, lowered, layout, same_layout=lowering.layout_free)
 
 
-def _take_place(node: ir.Node, lowered: ir.Node, layout: Layout) -> None:
+def _take_place(node: ir.Node, lowered: ir.Node, layout: Layout, *, same_layout: bool) -> None:
     graph, old, new = node.graph, node.outputs[0], lowered.outputs[0]
     assert graph is not None
     graph.insert_before(node, lowered)
     layout.replaced.add(node)
-    if old.shape is not None and len(old.shape) == 2:
+    if same_layout or (old.shape is not None and len(old.shape) == 2):
         new.name, new.shape, new.type = old.name, old.shape, old.type
         ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
     else:
@@ -152,39 +163,6 @@ def _register(
     return made
 
 
-def _is_agnostic(node: ir.Node, layout: Layout) -> bool:
-    """Whether a standard operator can stay inside the channels-last region."""
-    if node.domain or not node.inputs or not layout.known(node.inputs[0]):
-        return False
-    if node.op_type in UNARY:
-        return True
-    return (
-        node.op_type in BINARY
-        and layout.known(node.inputs[1])
-        and _same_shape(node.inputs[0], node.inputs[1])
-    )
-
-
-def _same_shape(a: ir.Value | None, b: ir.Value | None) -> bool:
-    return a is not None and b is not None and a.shape is not None and a.shape == b.shape
-
-
-def _move(node: ir.Node, layout: Layout) -> None:
-    """Repeat a layout-agnostic operator on the channels-last twins of its maps."""
-    inputs = [
-        layout.channels_last(value, node) if value is not None and layout.known(value) else value
-        for value in node.inputs
-    ]
-    twin = ir.Node(node.domain, node.op_type, inputs, attributes=node.attributes.values())
-    twin.name = f"{node.name}.nhwc"
-    copy_metadata([node], [twin])
-    assert node.graph is not None
-    node.graph.insert_before(node, twin)
-    layout.replaced.add(node)
-    twin.outputs[0].name = f"{node.outputs[0].name}.nhwc"
-    layout.record(node.outputs[0], twin.outputs[0])
-
-
 def _close(graph: ir.Graph, layout: Layout) -> None:
     """Give every reader that stays channels-first its map back, converted once per value."""
     for nchw, nhwc in layout.pairs():
@@ -199,7 +177,8 @@ def _close(graph: ir.Graph, layout: Layout) -> None:
 def _convert_back(graph: ir.Graph, nchw: ir.Value, nhwc: ir.Value) -> None:
     maker = nhwc.producer()
     assert maker is not None
-    node = transpose(nhwc, NHWC_TO_NCHW, f"{nchw.name}.nchw")
+    rank = 4 if nchw.shape is None else len(nchw.shape)
+    node = transpose(nhwc, to_first(rank), f"{nchw.name}.nchw")
     node.outputs[0].shape, node.outputs[0].type = nchw.shape, nchw.type
     graph.insert_after(maker, node)
     was_output, name = nchw.is_graph_output(), nchw.name
