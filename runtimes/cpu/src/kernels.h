@@ -85,17 +85,43 @@ struct AttncWindowAttention {
   float scale;
 };
 
+// y[b, cell] = mean of x[b] over the cell's window; y [batch, rows * columns, c].
+struct AttncGridPool {
+  const float* x;
+  float* y;
+  Int batch, h, width, c, rows, columns;
+};
+
+// logits = scale * cosine of tokens and slots, y = softmax(logits over tokens)^T x; x [batch,
+// tokens, c], slots [slot_batch (1 or batch), count, c], y [batch, count, c].
+struct AttncSlotCluster {
+  const float *x, *slots;
+  float *y, *logits;
+  Int batch, slot_batch, tokens, count, c;
+  float scale;
+};
+
+// y = softmax(logits over slots) * slots [+ residual]; residual may be null.
+struct AttncSlotDispatch {
+  const float *logits, *slots, *residual;
+  float* y;
+  Int batch, tokens, count, c;
+};
+
 // The kernels and their arguments.
-#define ATTNC_KERNELS(K)                \
-  K(stem_conv_f32, AttncConv)           \
-  K(conv_f32, AttncConv)                \
-  K(conv_stride2_f32, AttncConv)        \
-  K(depthwise_f32, AttncDepthwise)      \
-  K(feed_forward_f32, AttncFeedForward) \
-  K(attention_f32, AttncAttention)      \
-  K(bottleneck_f32, AttncBottleneck)    \
-  K(pool_linear_f32, AttncPoolLinear)   \
-  K(window_attention_f32, AttncWindowAttention)
+#define ATTNC_KERNELS(K)                        \
+  K(stem_conv_f32, AttncConv)                   \
+  K(conv_f32, AttncConv)                        \
+  K(conv_stride2_f32, AttncConv)                \
+  K(depthwise_f32, AttncDepthwise)              \
+  K(feed_forward_f32, AttncFeedForward)         \
+  K(attention_f32, AttncAttention)              \
+  K(bottleneck_f32, AttncBottleneck)            \
+  K(pool_linear_f32, AttncPoolLinear)           \
+  K(window_attention_f32, AttncWindowAttention) \
+  K(grid_pool_f32, AttncGridPool)               \
+  K(slot_cluster_f32, AttncSlotCluster)         \
+  K(slot_dispatch_f32, AttncSlotDispatch)
 
 struct AttncKernels {
   const char* isa;
