@@ -24,7 +24,13 @@ COMMON = [
     "-Wextra",
 ]
 SHARED = ("dispatch.cpp", "kernels_plain.cpp")
-ORT_LAYER = ("ort_attributes.cpp", "ort_ops_maps.cpp", "ort_ops_window.cpp", "ort_register.cpp")
+ORT_LAYER = (
+    "ort_attributes.cpp",
+    "ort_ops_maps.cpp",
+    "ort_ops_slots.cpp",
+    "ort_ops_window.cpp",
+    "ort_register.cpp",
+)
 BENCH_LAYER = ("bench_api.cpp",)
 AVX512 = [
     "-mavx512f",

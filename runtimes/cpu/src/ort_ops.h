@@ -61,7 +61,10 @@ struct OpInfo {
 inline ElementType element_type(char letter) { return letter == 'l' ? kInt64 : kFloat; }
 
 // The operators, by file.
-#define ATTNC_OP_FILES(F) F(kMapOps, 9) F(kWindowOps, 4)
+#define ATTNC_OP_FILES(F) \
+  F(kMapOps, 9)           \
+  F(kSlotOps, 4)          \
+  F(kWindowOps, 4)
 
 #define ATTNC_DECLARE_OPS(name, count) extern const OpInfo name[count];
 ATTNC_OP_FILES(ATTNC_DECLARE_OPS)

@@ -121,6 +121,33 @@ class Harness:
             np.testing.assert_array_equal(now, then)
         return status, y[: case.expected.size].reshape(case.expected.shape)
 
+    def call_kernel(
+        self,
+        name: str,
+        inputs: list[np.ndarray | None],
+        outputs: list[tuple[int, ...]],
+        integers: list[int],
+        reals: list[float],
+        offset: int = 0,
+    ) -> tuple[int, list[np.ndarray]]:
+        """Status and outputs of a kernel whose arguments are pointers, integers, floats."""
+        given = [None if v is None else floats(v, offset) for v in inputs]
+        before = [None if v is None else v.copy() for v in given]
+        made = [floats(int(np.prod(shape)), offset) for shape in outputs]
+        addresses = [0 if v is None else v.ctypes.data for v in (*given, *made)]
+        arguments = _structure(addresses, integers, reals)
+        kernel = ctypes.CFUNCTYPE(c_int, POINTER(Host), c_void_p)(self.kernel(name))
+        status = kernel(ctypes.byref(self.host), ctypes.addressof(arguments))
+        assert not self.live, "scratch leaked"
+        for now, then in zip(given, before, strict=True):
+            assert now is None or np.array_equal(now, then, equal_nan=True), "input overwritten"
+        found = []
+        for array, shape in zip(made, outputs, strict=True):
+            size = int(np.prod(shape))
+            assert np.isnan(array[size:]).all(), "output overrun"
+            found.append(array[:size].reshape(shape))
+        return status, found
+
 
 def _pack(case: Case, inputs: list[int], y: int) -> ctypes.Structure:
     """The kernel's argument struct: pointers, integers, floats, in that order."""
@@ -150,8 +177,12 @@ def _pack(case: Case, inputs: list[int], y: int) -> ctypes.Structure:
         sizes, reals = [*sizes, *a.get("grid", (0, 0))], [a["scale"]]
     else:
         sizes, reals = [x[0], x[1] * x[2], x[3], a["out_features"]], []
-    fields = [(f"p{i}", c_void_p) for i in range(len(inputs) + 1)]
-    fields += [(f"n{i}", c_ssize_t) for i in range(len(sizes))]
+    return _structure([*inputs, y], sizes, reals)
+
+
+def _structure(pointers: list[int], integers: list[int], reals: list[float]) -> ctypes.Structure:
+    fields = [(f"p{i}", c_void_p) for i in range(len(pointers))]
+    fields += [(f"n{i}", c_ssize_t) for i in range(len(integers))]
     fields += [(f"f{i}", c_float) for i in range(len(reals))]
     struct = type("Arguments", (ctypes.Structure,), {"_fields_": fields})
-    return struct(*inputs, y, *sizes, *reals)
+    return struct(*pointers, *integers, *reals)
