@@ -167,7 +167,10 @@ inline void cluster_join_task(void* arg, size_t index) {
   const Int b = (Int)index / a.count, s = (Int)index % a.count;
   const float* parts = t.parts + b * t.strips * t.part;
   float top = parts[s], sum = 0;
-  for (Int k = 1; k < t.strips; ++k) top = parts[k * t.part + s] > top ? parts[k * t.part + s] : top;
+  for (Int k = 1; k < t.strips; ++k) {
+    const float other = parts[k * t.part + s];
+    top = other > top ? other : top;
+  }
   float factors[kMostStrips];
   for (Int k = 0; k < t.strips; ++k) {
     float f[W];
@@ -178,8 +181,10 @@ inline void cluster_join_task(void* arg, size_t index) {
   float* y = a.y + (b * a.count + s) * a.c;
   for (Int j = 0; j < a.c; j += W) {
     V total = set1(0.0f);
-    for (Int k = 0; k < t.strips; ++k)
-      total = fma(set1(factors[k] / sum), load(parts + k * t.part + 2 * t.sp + s * t.cp + j), total);
+    for (Int k = 0; k < t.strips; ++k) {
+      const float* part = parts + k * t.part + 2 * t.sp + s * t.cp;
+      total = fma(set1(factors[k] / sum), load(part + j), total);
+    }
     const Int n = least(W, a.c - j);
     if (n == W)
       store(y + j, total);
