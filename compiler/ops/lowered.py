@@ -50,7 +50,9 @@ class Lowering:
         if self.layout_free:
             return self.semantic.reference(x, *weights, *trailing, **semantic_attributes)
         first = x if self.nchw_input else to_nchw(x)
-        y = self.semantic.reference(first, *weights, *map(to_nchw, trailing), **semantic_attributes)
+        y: Array = self.semantic.reference(
+            first, *weights, *map(to_nchw, trailing), **semantic_attributes
+        )
         return to_nhwc(y) if y.ndim == 4 else y
 
     def examples(self, rng: np.random.Generator) -> list[Example]:
