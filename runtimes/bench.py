@@ -12,14 +12,14 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from attnc.compiler.errors import ParityError
+from attnc.compiler.errors import AttncError, ParityError
 from attnc.compiler.progress import SILENT, Progress
 from attnc.runtimes.bench_process import processes
 from attnc.runtimes.compare import compare
 from attnc.runtimes.footprint import Session, footprint
 from attnc.runtimes.machine import machine_info
 from attnc.runtimes.measure import Effort, Taken, measure
-from attnc.runtimes.registry import Entry, Workload, find_runner
+from attnc.runtimes.registry import Entry, LeftOut, Workload, find_runner
 from attnc.runtimes.request import Files, Request
 from attnc.runtimes.statistics import percentile, ratio_interval, ratio_of_medians
 
@@ -29,13 +29,19 @@ SAME_MODEL = 1e-3
 
 @dataclass(frozen=True)
 class Plan:
-    """What to time: competitors that are installed, thread counts, batch sizes, and how long."""
+    """What to time: competitors that are installed, thread counts, batch sizes, and how long.
+
+    `patience` is how many seconds a picky competitor has to load a model and run it once, `budget`
+    how many the samples of one setting may take: the effort shrinks to fit.
+    """
 
     against: tuple[Entry, ...]
     threads: tuple[int, ...]
     batches: tuple[int, ...]
     effort: Effort = field(default_factory=Effort)
     footprint_repeats: int = 5
+    patience: float = 300.0
+    budget: float | None = None
 
 
 @dataclass
@@ -77,6 +83,7 @@ class Setting:
     batch: int
     threads: int
     requests: list[Request]
+    effort: Effort
     taken: list[Taken] = field(default_factory=list)
 
     def add(self, sitting: list[Taken]) -> None:
@@ -92,14 +99,15 @@ def run_bench(
 ) -> dict[str, Any]:
     """Time everything in `plan`; `workload(batch)` gives the model at a batch size.
 
-    Returns the JSON report: model, precision, results, footprint, machine, method.
+    Returns the JSON report: model, precision, results, left_out, footprint, machine, method.
     Raises ParityError if two runners do not compute the same, and what runners raise.
     """
     settings = [
-        Setting(batch, threads, _requests(plan, workload(batch), threads, batch))
+        Setting(batch, threads, _requests(plan, workload(batch), threads, batch), plan.effort)
         for batch in plan.batches
         for threads in plan.threads
     ]
+    left_out = [miss for setting in settings for miss in _try_out(setting, plan, progress)]
     # Sitting by sitting, so that a slow spell of the machine falls on every setting alike.
     for number in range(1, plan.effort.sittings + 1):
         for setting in settings:
@@ -107,7 +115,7 @@ def run_bench(
             progress.stage(
                 f"sitting {number} of {plan.effort.sittings}: {where}", plan.effort.rounds
             )
-            setting.add(_sit(setting.requests, plan.effort, progress))
+            setting.add(_sit(setting, plan.budget, progress))
     first = workload(plan.batches[0])
     sizes: list[dict[str, Any]] = []
     if any(entry.name == "ort" for entry in plan.against) and plan.footprint_repeats:
@@ -115,7 +123,8 @@ def run_bench(
     return {
         "model": first.bundle.manifest.model,
         "precision": first.bundle.manifest.precision,
-        "results": [row.as_json() for setting in settings for row in _rows(setting, plan.effort)],
+        "results": [row.as_json() for setting in settings for row in _rows(setting)],
+        "left_out": [asdict(miss) for miss in left_out],
         "footprint": sizes,
         "machine": machine_info(),
         "method": {
@@ -130,20 +139,49 @@ def _requests(plan: Plan, work: Workload, threads: int, batch: int) -> list[Requ
     """One per runner, ours first; exports what they need."""
     entries = [find_runner("attnc"), *plan.against]
     plain = str(work.plain()) if any(entry.takes_plain for entry in entries) else ""
-    files = Files(str(work.bundle.path), str(work.source.path), plain)
+    files = Files(str(work.bundle.path), str(work.source.path), plain, str(work.scratch))
     shape = _input_shape(work, batch)
     return [Request(entry.name, entry.factory, files, threads, shape) for entry in entries]
 
 
-def _sit(requests: Sequence[Request], effort: Effort, progress: Progress) -> list[Taken]:
+def _try_out(setting: Setting, plan: Plan, progress: Progress) -> list[LeftOut]:
+    """Drop the picky competitors that cannot run this model; raises if they all were picky.
+
+    What they compile is kept in the scratch folder, so this is no time lost.
+    """
+    picky = {entry.name for entry in plan.against if entry.picky}
+    left_out = []
+    for request in [request for request in setting.requests if request.name in picky]:
+        progress.stage(f"trying {request.name} (batch {setting.batch}, threads {setting.threads})")
+        try:
+            _run_once(request, plan.patience)
+        except AttncError as error:
+            setting.requests.remove(request)
+            left_out.append(
+                LeftOut(request.name, error.message, error.remedy, setting.threads, setting.batch)
+            )
+            if len(setting.requests) == 1:
+                raise
+    return left_out
+
+
+def _run_once(request: Request, patience: float) -> None:
+    with processes([request], patience) as (process,):
+        process.warm_up(1)
+
+
+def _sit(setting: Setting, budget: float | None, progress: Progress) -> list[Taken]:
     """One sitting of one setting, in fresh processes; they warm up one after the other."""
-    with processes(requests) as started:
-        outputs = [process.warm_up(effort.warmup) for process in started]
+    with processes(setting.requests) as started:
+        outputs = [process.warm_up(setting.effort.warmup) for process in started]
         _check_same_model([process.name for process in started], outputs)
-        return measure(started, effort, progress.advance)
+        if budget is not None and not setting.taken:
+            calls = sum(process.call for process in started)
+            setting.effort = setting.effort.within(budget, calls)
+        return measure(started, setting.effort, progress.advance)
 
 
-def _rows(setting: Setting, effort: Effort) -> list[Row]:
+def _rows(setting: Setting) -> list[Row]:
     """The setting's rows of the report; ours against each of the others: ours / theirs."""
     rows = [
         Row(request.name, setting.threads, setting.batch, taken.samples, taken.restless)
@@ -153,7 +191,10 @@ def _rows(setting: Setting, effort: Effort) -> list[Row]:
     for theirs in rows[1:]:
         ours.ratio_to[theirs.runner] = ratio_of_medians(ours.samples, theirs.samples)
         ours.ratio_interval[theirs.runner] = ratio_interval(
-            ours.samples, theirs.samples, block=effort.burst, sittings=effort.sittings
+            ours.samples,
+            theirs.samples,
+            block=setting.effort.burst,
+            sittings=setting.effort.sittings,
         )
     return rows
 

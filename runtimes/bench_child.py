@@ -64,9 +64,11 @@ def _obey(order: dict[str, Any], call: Callable[[], Any]) -> dict[str, Any]:
     """Warm up, which gives the output, or take a turn, which gives samples; then come to rest."""
     if order["do"] == "warm-up":
         for _ in range(order["calls"]):
+            begin = time.perf_counter()
             outputs = call()
+        seconds = time.perf_counter() - begin
         settle()
-        return {"output": next(iter(outputs.values())).tolist()}
+        return {"output": next(iter(outputs.values())).tolist(), "seconds": seconds}
     for _ in range(order["lead_in"]):
         call()
     samples = [_timed(call) for _ in range(order["burst"])]

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -34,6 +35,7 @@ class BenchProcess:
     def __init__(self, request: Request) -> None:
         """Start it; `wait_ready` waits until its runner is loaded."""
         self.name = request.name
+        self.call = 0.0  # seconds of the last call of `warm_up`
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `kill`
         self._process = subprocess.Popen(
             COMMAND,
@@ -51,7 +53,9 @@ class BenchProcess:
     def warm_up(self, calls: int) -> NDArray[Any]:
         """Run a few times, at least once; returns the output."""
         self._send({"do": "warm-up", "calls": max(1, calls)})
-        return np.asarray(self._receive()["output"])
+        reply = self._receive()
+        self.call = reply["seconds"]
+        return np.asarray(reply["output"])
 
     def turn(self, lead_in: int, burst: int) -> tuple[list[float], bool]:
         """`burst` samples in ms after `lead_in` uncounted calls, and if its threads then rested."""
@@ -70,16 +74,20 @@ class BenchProcess:
     def kill(self) -> None:
         """End it at once, and what it started; does nothing to a process that has ended."""
         if self._process.poll() is None:
-            if hasattr(os, "killpg"):
-                with suppress(ProcessLookupError):
-                    os.killpg(self._process.pid, signal.SIGKILL)
-            else:
-                self._process.kill()
+            self.strike()
             self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout, self._said):
             if pipe:
                 with suppress(OSError):
                     pipe.close()
+
+    def strike(self) -> None:
+        """Send the signal that ends it; from any thread, the pipes stay open."""
+        if hasattr(os, "killpg"):
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+        else:
+            self._process.kill()
 
     def _send(self, message: dict[str, Any]) -> None:
         assert self._process.stdin
@@ -111,10 +119,25 @@ class BenchProcess:
 
 
 @contextmanager
-def processes(requests: Sequence[Request]) -> Iterator[list[BenchProcess]]:
-    """One loaded child for each request; none outlives the block, however it is left."""
+def processes(
+    requests: Sequence[Request], patience: float | None = None
+) -> Iterator[list[BenchProcess]]:
+    """One loaded child for each request; none outlives the block, however it is left.
+
+    Raises AttncError if the block is still busy with them after `patience` seconds.
+    """
     started: list[BenchProcess] = []
+    late = threading.Event()
+
+    def lose_patience() -> None:
+        late.set()
+        for process in started:
+            process.strike()
+
+    alarm = threading.Timer(patience or 0, lose_patience)
     try:
+        if patience:
+            alarm.start()
         for request in requests:
             started.append(BenchProcess(request))
         for process in started:
@@ -122,7 +145,14 @@ def processes(requests: Sequence[Request]) -> Iterator[list[BenchProcess]]:
         yield started
         for process in started:
             process.end()
+    except AttncError as error:
+        if late.is_set():
+            raise AttncError(
+                f"it took more than {patience:g} s to load the model and run it once"
+            ) from error
+        raise
     finally:
+        alarm.cancel()
         for process in started:
             process.kill()
 

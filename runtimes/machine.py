@@ -10,7 +10,7 @@ from typing import Any
 
 _X86 = "sse4_2 avx avx2 fma avx512f avx512bw avx512vl avx512_vnni avx_vnni amx_tile"
 _ARM = "asimd asimdhp asimddp i8mm bf16 sve sve2"
-_PACKAGES = ("attnc", "numpy", "onnxruntime", "torch", "openvino")
+_PACKAGES = ("attnc", "numpy", "onnxruntime", "torch", "openvino", "executorch")
 
 
 def machine_info() -> dict[str, Any]:

@@ -8,7 +8,7 @@ are started anew for each sitting.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 
@@ -25,6 +25,18 @@ class Effort:
     burst: int = 5
     lead_in: int = 2
     warmup: int = 3
+
+    def within(self, seconds: float, call: float) -> Effort:
+        """As much of it as `seconds` allow, where one call of each runner takes `call` seconds.
+
+        Bursts get shorter first, then rounds fewer, down to two of one counted call each.
+        """
+        affordable = max(1, int(seconds / (self.sittings * call)))  # calls in a sitting
+        per_turn = affordable // self.rounds - self.lead_in
+        if per_turn >= 1:
+            return replace(self, burst=min(self.burst, per_turn))
+        rounds = min(self.rounds, max(2, affordable // 2))
+        return replace(self, rounds=rounds, burst=1, lead_in=1)
 
 
 class Timed(Protocol):

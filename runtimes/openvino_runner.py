@@ -28,7 +28,7 @@ class OpenVinoRunner(Runner):
             import openvino
         except ImportError as error:
             raise MissingRuntimeError(
-                f"OpenVINO cannot be imported: {error}", remedy="pip install 'attnc[openvino]'"
+                f"OpenVINO cannot be imported: {error}", remedy="pip install 'attnc[peers]'"
             ) from error
         config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
         if self._threads is not None:

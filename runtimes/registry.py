@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,18 @@ class Workload:
     bundle: Bundle
     source: Bundle  # says how the source module is built
     plain: Callable[[], Path]  # the plain export of the same source, an .onnx file
+    scratch: Path  # a folder for what a runner compiles once and loads often
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A competitor that is not timed, why, and what would change that."""
+
+    runner: str
+    reason: str
+    remedy: str
+    threads: int | None = None
+    batch: int | None = None
 
 
 @dataclass(frozen=True)
@@ -26,6 +39,8 @@ class Entry:
     """How to make one runner; `package` is what has to be installed for it.
 
     `factory` is `package.module:function`, called in a child process with (Files, threads).
+    `picky` marks runtimes that cannot run every model, or take minutes to compile one: they are
+    tried before anything is timed. `compiles` marks those that need a C++ compiler.
     """
 
     name: str
@@ -33,22 +48,29 @@ class Entry:
     install: str
     factory: str
     takes_plain: bool = False
+    picky: bool = False
+    compiles: bool = False
 
 
 _HERE = "attnc.runtimes"
+_PEERS = "pip install 'attnc[peers]'"
 RUNNERS = (
     Entry("attnc", "onnxruntime", "pip install onnxruntime", f"{_HERE}.attnc_runner:from_files"),
     Entry("ort", "onnxruntime", "pip install onnxruntime", f"{_HERE}.ort_runner:from_files", True),
     Entry("torch", "torch", "pip install torch", f"{_HERE}.torch_runner:from_files"),
-    Entry("torch-compile", "torch", "pip install torch", f"{_HERE}.torch_runner:compile_files"),
     Entry(
-        "openvino",
-        "openvino",
-        "pip install 'attnc[openvino]'",
-        f"{_HERE}.openvino_runner:from_files",
-        True,
+        "torch-compile",
+        "torch",
+        "pip install torch",
+        f"{_HERE}.torch_runner:compile_files",
+        picky=True,
+        compiles=True,
     ),
+    Entry("openvino", "openvino", _PEERS, f"{_HERE}.openvino_runner:from_files", True, picky=True),
+    Entry("executorch", "executorch", _PEERS, f"{_HERE}.executorch_runner:from_files", picky=True),
 )
+#: What torch.compile looks for, by default.
+COMPILERS = ("c++", "g++", "clang++", "cl")
 COMPETITORS = tuple(entry.name for entry in RUNNERS if entry.name != "attnc")
 
 
@@ -62,8 +84,12 @@ def find_runner(name: str) -> Entry:
     raise UsageError(f"unknown runner {name!r}", remedy=f"{hint}known: {', '.join(COMPETITORS)}")
 
 
-def why_missing(entry: Entry) -> str | None:
-    """None if the runner's package is installed, else what to install."""
-    if importlib.util.find_spec(entry.package) is not None:
-        return None
-    return f"{entry.package} is not installed ({entry.install})"
+def why_missing(entry: Entry) -> LeftOut | None:
+    """None if what the runner needs is installed, else what is missing and how to get it."""
+    if importlib.util.find_spec(entry.package) is None:
+        return LeftOut(entry.name, f"{entry.package} is not installed", entry.install)
+    if entry.compiles and not any(map(shutil.which, COMPILERS)):
+        return LeftOut(
+            entry.name, "it needs a C++ compiler, none is on the PATH", "install g++ or clang"
+        )
+    return None

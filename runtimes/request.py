@@ -12,6 +12,7 @@ class Files:
     bundle: str  # the bundle's folder
     source: str  # the bundle that says how the source module is built
     plain: str = ""  # the plain export, an .onnx file; empty if no runner asked for it
+    scratch: str = ""  # a folder for what a runner compiles once and loads in many processes
 
 
 @dataclass(frozen=True)

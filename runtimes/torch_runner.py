@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from attnc.compiler.errors import MissingRuntimeError, UnsupportedError
+from attnc.compiler.errors import UnsupportedError
 from attnc.compiler.manifest import TensorSpec
 from attnc.runtimes.request import Files
 from attnc.runtimes.runner import Feed, Outputs, Runner
@@ -54,29 +54,22 @@ class TorchCompileRunner(TorchRunner):
 
     def activate(self) -> None:
         """Build and wrap the module; compilation happens at the first call."""
-        import shutil
-
         import torch
 
-        if not any(shutil.which(compiler) for compiler in ("c++", "g++", "clang++", "cl")):
-            raise MissingRuntimeError(
-                "torch.compile needs a C++ compiler, none is on the PATH",
-                remedy="install g++ or clang, or leave torch-compile out",
-            )
         self._call = torch.compile(self._build())
 
 
 def from_files(files: Files, threads: int | None) -> TorchRunner:
     """The eager runner that the benchmark times."""
-    return TorchRunner(lambda: _module(files), threads)
+    return TorchRunner(lambda: source_module(files), threads)
 
 
 def compile_files(files: Files, threads: int | None) -> TorchCompileRunner:
     """The compiled runner that the benchmark times."""
-    return TorchCompileRunner(lambda: _module(files), threads)
+    return TorchCompileRunner(lambda: source_module(files), threads)
 
 
-def _module(files: Files) -> Any:
+def source_module(files: Files) -> Any:
     """The bundle's source. Raises UnsupportedError if it is not a torch module."""
     from attnc.compiler.bundle import Bundle
     from attnc.compiler.source import rebuild
@@ -85,6 +78,6 @@ def _module(files: Files) -> Any:
     if isinstance(source, Path):
         raise UnsupportedError(
             f"{source.name} is an ONNX file; PyTorch cannot run it",
-            remedy="leave torch out of --against",
+            remedy="leave torch, torch-compile and executorch out of --against",
         )
     return source

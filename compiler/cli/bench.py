@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,13 +11,14 @@ import typer
 from attnc.compiler.cli.options import JsonOption, parse_names, parse_numbers
 
 if TYPE_CHECKING:
-    from attnc.runtimes.registry import Entry
+    from attnc.runtimes.registry import Entry, LeftOut
 
 
 def bench(
     bundle: Annotated[Path, typer.Argument(help="The bundle's folder.")],
     against: Annotated[
-        str, typer.Option(help="Competitors: ort, torch, torch-compile, openvino.")
+        str,
+        typer.Option(help="Competitors: ort, openvino, torch, torch-compile, executorch."),
     ] = "ort",
     threads: Annotated[str, typer.Option(help="Intra-op threads, as in 1,2.")] = "1",
     batch: Annotated[
@@ -30,33 +32,44 @@ def bench(
     footprint: Annotated[
         int, typer.Option(min=0, help="Fresh processes for session time and memory; 0: none.")
     ] = 5,
+    patience: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Seconds that openvino, torch-compile and executorch have to load a model."
+        ),
+    ] = 300,
+    budget: Annotated[
+        int | None,
+        typer.Option(min=1, help="Seconds of samples per setting; fewer are taken to fit."),
+    ] = None,
     json: JsonOption = None,
 ) -> None:
     """Time a bundle and its competitors in turn, each in a process of its own.
 
     A batch size other than the bundle's own is exported for the benchmark, all runners alike.
-    Competitors that are not installed are named and left out; exit code 4 if none is left.
+    Competitors that are not installed or cannot run the model are named and left out; exit code 4
+    if none is installed.
     """
     from attnc.compiler.bundle import Bundle
     from attnc.compiler.cli.console import print_table, progress, write_json
     from attnc.compiler.cli.workloads import Workloads
     from attnc.runtimes.bench import Plan, run_bench
     from attnc.runtimes.measure import Effort
+    from attnc.runtimes.registry import LeftOut
 
     opened = Bundle.open(bundle)
     own = opened.manifest.batch
     pictures = parse_numbers(batch, "--batch") if batch else (1 if own == "dynamic" else own,)
     counts = parse_numbers(threads, "--threads")
     _note_few_cores(counts)
-    plan = Plan(
-        _installed(parse_names(against, "--against")),
-        counts,
-        pictures,
-        Effort(sittings, rounds, burst),
-        footprint,
-    )
+    entries, missing = _installed(parse_names(against, "--against"))
+    effort = Effort(sittings, rounds, burst)
+    plan = Plan(entries, counts, pictures, effort, footprint, patience, budget)
     with progress() as shown, Workloads(opened, shown) as workloads:
         report = run_bench(plan, workloads.at, shown)
+    for miss in report["left_out"]:
+        _note_left_out(LeftOut(**miss))
+    report["left_out"] += [asdict(miss) for miss in missing]
     _note_restless(report)
     write_json(report, json)
     if json != "-":
@@ -65,24 +78,37 @@ def bench(
         _print_footprint(report["footprint"])
 
 
-def _installed(names: tuple[str, ...]) -> tuple[Entry, ...]:
-    from attnc.compiler.cli.console import note
+def _installed(names: tuple[str, ...]) -> tuple[tuple[Entry, ...], list[LeftOut]]:
+    """The competitors that are here, and those that are not."""
     from attnc.compiler.errors import MissingRuntimeError, UsageError
     from attnc.runtimes.registry import find_runner, why_missing
 
-    entries = []
+    entries, missing = [], []
     for name in names:
         if name == "attnc":
             raise UsageError("attnc is always timed", remedy="name competitors in --against")
         entry = find_runner(name)
-        reason = why_missing(entry)
-        if reason:
-            note(f"not timed: {name}: {reason}")
+        miss = why_missing(entry)
+        if miss:
+            _note_left_out(miss)
+            missing.append(miss)
         else:
             entries.append(entry)
     if not entries:
-        raise MissingRuntimeError(f"none of {', '.join(names)} is installed")
-    return tuple(entries)
+        raise MissingRuntimeError(
+            f"none of {', '.join(names)} is installed",
+            remedy="; ".join(dict.fromkeys(miss.remedy for miss in missing)),
+        )
+    return tuple(entries), missing
+
+
+def _note_left_out(miss: LeftOut) -> None:
+    from attnc.compiler.cli.console import note
+
+    setting = f" (threads {miss.threads}, batch {miss.batch})" if miss.threads else ""
+    note(f"not timed: {miss.runner}{setting}: {miss.reason}")
+    if miss.remedy:
+        note(f"  try: {miss.remedy}")
 
 
 def _note_few_cores(counts: tuple[int, ...]) -> None:

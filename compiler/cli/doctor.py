@@ -59,7 +59,12 @@ def _packages() -> list[Finding]:
     from attnc.runtimes.machine import package_versions
 
     required = ("numpy", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "pydantic", "torch")
-    optional = {"openvino": "attnc bench --against openvino", "scikit-learn": "photographs"}
+    optional = {
+        "openvino": "attnc bench --against openvino",
+        "executorch": "attnc bench --against executorch",
+        "matplotlib": "attnc crossover -o",
+        "scikit-learn": "photographs",
+    }
     versions = package_versions((*required, *optional))
     found = [
         Finding(name, "ok" if name in versions else "missing", versions.get(name, "not installed"))

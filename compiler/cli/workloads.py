@@ -41,11 +41,11 @@ class Workloads:
     def _at(self, batch: int) -> Workload:
         own = self._bundle.manifest.batch
         if own in (batch, "dynamic"):
-            return Workload(self._bundle, self._bundle, lambda: self._plain(own))
+            return Workload(self._bundle, self._bundle, lambda: self._plain(own), self._folder)
         self._progress.stage(
             f"exporting for batch {batch}: the bundle has batch {own}, the benchmark needs another"
         )
-        return Workload(self._export(batch), self._bundle, lambda: self._plain(batch))
+        return Workload(self._export(batch), self._bundle, lambda: self._plain(batch), self._folder)
 
     def _export(self, batch: int) -> Bundle:
         from attnc.compiler.cli.api import export

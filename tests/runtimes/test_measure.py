@@ -52,6 +52,20 @@ def test_turns_alternate_and_the_first_calls_of_each_are_not_counted(tmp_path: P
     assert log.read_text() == "1122" + "111222" + "222111" + "111222" + "--"
 
 
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (1000.0, Effort()),
+        (60.0, Effort(burst=2)),
+        (30.0, Effort(burst=1, lead_in=1)),
+        (12.0, Effort(rounds=2, burst=1, lead_in=1)),
+        (0.1, Effort(rounds=2, burst=1, lead_in=1)),
+    ],
+)
+def test_effort_shrinks_to_a_budget(seconds: float, expected: Effort) -> None:
+    assert Effort().within(seconds, 1.0) == expected
+
+
 def test_a_turn_that_does_not_come_to_rest_is_counted() -> None:
     class Restless:
         def turn(self, lead_in: int, burst: int) -> tuple[list[float], bool]:

@@ -50,7 +50,7 @@ def check_ratios(report: dict[str, Any]) -> None:
     for row in report["results"]:
         for theirs, ratio in row["ratio_to"].items():
             expected = row["median_ms"] / medians[theirs, row["threads"], row["batch"]]
-            assert ratio == pytest.approx(expected, rel=0.02)
+            assert ratio == pytest.approx(expected, rel=0.02, abs=1e-4)
             low, high = row["ratio_interval"][theirs]
             assert low <= high
 
@@ -87,9 +87,48 @@ def test_missing_competitor_is_named_not_skipped_silently(
     done = cli("bench", tiny_bundle, "--against", "ort,openvino", *options, "--json", "-")
     assert done.code == 0
     assert "not timed: openvino: openvino is not installed" in done.err
+    assert "try: pip install 'attnc[peers]'" in done.err
+    (missing,) = json.loads(done.out)["left_out"]
+    assert (missing["runner"], missing["remedy"]) == ("openvino", "pip install 'attnc[peers]'")
     done = cli("bench", tiny_bundle, "--against", "openvino", *options)
     assert done.code == 4
     assert "none of openvino is installed" in done.err
+
+
+def test_torch_compile_says_that_it_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    from attnc.runtimes import registry
+
+    entry = registry.find_runner("torch-compile")
+    monkeypatch.setattr(registry.shutil, "which", lambda name: f"/usr/bin/{name}")
+    assert registry.why_missing(entry) is None
+    monkeypatch.setattr(registry.shutil, "which", lambda name: None)
+    missing = registry.why_missing(entry)
+    assert missing is not None
+    assert "C++ compiler" in missing.reason
+    assert "g++" in missing.remedy
+
+
+def test_a_competitor_that_cannot_run_the_model_is_left_out(
+    cli: Any, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from attnc.runtimes import registry
+
+    picky = [
+        registry.Entry(name, "numpy", "", f"fake_runners:{name}", picky=True)
+        for name in ("raises", "sleeps")
+    ]
+    monkeypatch.setattr(registry, "RUNNERS", (*registry.RUNNERS, *picky))
+    options = ["--footprint", "0", *QUICK, "--patience", "10"]
+    done = cli("bench", tiny_bundle, "--against", "raises,ort,sleeps", *options, "--json", "-")
+    assert done.code == 0, done.err
+    report = json.loads(done.out)
+    assert [row["runner"] for row in report["results"]] == ["attnc", "ort"]
+    assert [miss["runner"] for miss in report["left_out"]] == ["raises", "sleeps"]
+    assert "not timed: raises (threads 1, batch 2): raises failed: RuntimeError" in done.err
+    assert "more than 10 s" in report["left_out"][1]["reason"]
+    done = cli("bench", tiny_bundle, "--against", "raises", *options)
+    assert done.code == 1
+    assert "out of beads" in done.err
 
 
 def test_a_wrong_bundle_is_not_timed(
