@@ -169,6 +169,8 @@ def _check_values(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], w
 def load_checkpoint(model: nn.Module, path: str | PathLike[str], *, name: str = "") -> None:
     """Copy the weights of a checkpoint file into `model`, all or none, or raise CheckpointError."""
     given = read_checkpoint(path)
+    adapt = getattr(model, "adapt_checkpoint", None)  # where a family's weights have a size
+    given = given if adapt is None else adapt(given)
     expected = model.state_dict()
     _check_fit(expected, given, name or type(model).__name__, str(path))
     _check_values(expected, given, str(path))

@@ -7,7 +7,7 @@ rate and fusion change no parameter; how many tokens stay follows from the input
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -96,6 +96,13 @@ def token_counts(
         kept = kept_tokens(patches, rate)
         counts.append(1 + kept + (fuse_token and kept < patches))
     return tuple(counts)
+
+
+def resized_positions(positions: Tensor, grid: int, size: tuple[int, int]) -> Tensor:
+    """[1, 1 + grid*grid, C] to [1, 1 + height*width, C]: bicubic, the class token's as it is."""
+    trained = positions[:, 1:].reshape(1, grid, grid, -1).permute(0, 3, 1, 2)
+    resized = functional.interpolate(trained, size=size, mode="bicubic", align_corners=False)
+    return torch.cat([positions[:, :1], resized.flatten(2).transpose(1, 2)], dim=1)
 
 
 class PatchEmbedding(nn.Module):
@@ -202,11 +209,18 @@ class EViT(nn.Module):
         """Position embeddings of `height` x `width` patches, resized bicubically if need be."""
         if (height, width) == (self.grid, self.grid):
             return self.pos_embed
-        trained = self.pos_embed[:, 1:].reshape(1, self.grid, self.grid, -1).permute(0, 3, 1, 2)
-        resized = functional.interpolate(
-            trained, size=(height, width), mode="bicubic", align_corners=False
-        )
-        return torch.cat([self.pos_embed[:, :1], resized.flatten(2).transpose(1, 2)], dim=1)
+        return resized_positions(self.pos_embed, self.grid, (height, width))
+
+    def adapt_checkpoint(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Weights trained at another picture size: their position embeddings, resized."""
+        given = state.get("pos_embed")
+        if given is None or given.ndim != 3 or given.shape == self.pos_embed.shape:
+            return dict(state)
+        grid = math.isqrt(given.shape[1] - 1)
+        if grid**2 != given.shape[1] - 1 or given.shape[::2] != self.pos_embed.shape[::2]:
+            return dict(state)
+        resized = resized_positions(given.float(), grid, (self.grid, self.grid))
+        return {**state, "pos_embed": resized}
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[2:]

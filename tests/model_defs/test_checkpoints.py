@@ -146,3 +146,31 @@ def test_no_file(tmp_path):
         read_checkpoint(tmp_path / "none.pth")
     with pytest.raises(CheckpointError, match="is a folder"):
         read_checkpoint(tmp_path)
+
+
+def deit(name="evit_tiny_k070", **options):
+    return build_model(name, num_classes=3, **options)
+
+
+def test_a_published_deit_serves_every_keep_rate(tmp_path):
+    trained = deit("deit_tiny", seed=7).state_dict()
+    torch.save({"model": trained}, tmp_path / "deit_tiny_patch16_224.pth")
+    model = deit("evit_tiny_k050_fuse", checkpoint=tmp_path / "deit_tiny_patch16_224.pth")
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, trained[key]), key
+
+
+def test_position_embeddings_of_another_size_are_resized(tmp_path):
+    trained = deit("evit_small_272_k070", seed=7)
+    torch.save({"model": trained.state_dict()}, tmp_path / "larger.pth")
+    model = deit("evit_small_k070", checkpoint=tmp_path / "larger.pth")
+    assert torch.equal(model.blocks[0].attn.qkv.weight, trained.blocks[0].attn.qkv.weight)
+    torch.testing.assert_close(model.pos_embed, trained.positions(14, 14))
+
+
+def test_a_distilled_checkpoint_names_its_other_tokens(tmp_path):
+    state = deit("deit_tiny").state_dict() | {"dist_token": torch.zeros(1, 1, 192)}
+    state["pos_embed"] = torch.zeros(1, 198, 192)
+    torch.save({"model": state}, tmp_path / "distilled.pth")
+    with pytest.raises(CheckpointError, match=r"1 unexpected: dist_token.*pos_embed \(is \[1, 198"):
+        deit("deit_tiny", checkpoint=tmp_path / "distilled.pth")
