@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from .config import ModelConfig
 from .errors import ModelOptionError
 from .layers import LayerNorm2d, MultiheadAttention
+from .options import check_kinds
 from .pooling import pool_to_grid
 
 STRIDE = 32
@@ -281,24 +282,28 @@ class GLNet(nn.Module):
 
 
 def _check(arch: Architecture, where: str) -> None:
-    def refuse(message: str) -> None:
-        raise ModelOptionError(message, where=where)
+    def refuse(message: str, remedy: str) -> None:
+        raise ModelOptionError(message, where=where, remedy=remedy)
 
     for field in ("dims", "depths", "kinds"):
         value = getattr(arch, field)
-        if not isinstance(value, tuple | list) or len(value) != 4:
-            refuse(f"{field} needs four values, not {value!r}")
+        if len(value) != 4:
+            refuse(f"{field} needs four values, not {value!r}", "one for each stage")
     for kinds in arch.kinds:
         if not kinds or set(kinds) - set(_BLOCKS):
-            refuse(f"kinds are made of 'G', 'A' and 'M', not {kinds!r}")
+            refuse(f"there is no block of kind {kinds!r}", "kinds made of 'G', 'A' and 'M'")
     if arch.head_dim < 1 or any(dim < 1 or dim % arch.head_dim for dim in arch.dims):
-        refuse(f"dims {arch.dims!r} must be multiples of head_dim {arch.head_dim}")
+        refuse(f"dims {arch.dims!r} do not divide into heads", f"multiples of {arch.head_dim}")
     if min(arch.depths) < 1 or arch.mlp_ratio < 1:
-        refuse("depths and mlp_ratio must be positive")
+        refuse("depths and mlp_ratio must be positive", "1 or more")
     if arch.num_slots < 1:
-        refuse(f"num_slots must be positive, not {arch.num_slots}")
-    if not arch.learned_slots and math.isqrt(arch.num_slots) ** 2 != arch.num_slots:
-        refuse(f"num_slots {arch.num_slots} is not a square, which pooled slots need")
+        refuse(f"num_slots must be positive, not {arch.num_slots}", "1 or more")
+    side = math.isqrt(arch.num_slots)
+    if not arch.learned_slots and side**2 != arch.num_slots:
+        refuse(
+            f"num_slots {arch.num_slots} is not a square, which pooled slots need",
+            f"{side**2} or {(side + 1) ** 2}, or the option learned_slots=true",
+        )
 
 
 def create(name: str, num_classes: int = 1000, **options: object) -> GLNet:
@@ -310,5 +315,6 @@ def create(name: str, num_classes: int = 1000, **options: object) -> GLNet:
             f"{name} has no option {unknown[0]!r}", where=name, remedy=f"one of {', '.join(known)}"
         )
     arch = replace(ARCHITECTURES[name], **options)  # type: ignore[arg-type]
+    check_kinds(arch, ARCHITECTURES[name], name)
     _check(arch, name)
     return GLNet(arch, num_classes)

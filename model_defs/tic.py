@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from .config import ModelConfig
 from .errors import ModelOptionError
+from .options import check_kinds
 from .pooling import pool_to_grid
 
 _SOURCE = "arXiv 2310.04134, github.com/StriveZs/MSA-Conv"
@@ -229,13 +230,21 @@ def _check_kernel(kernel: object, where: str) -> None:
 def _check_layer(layer: Layer, num_classes: int, where: str) -> None:
     for field in ("kernel", "padding"):
         value = getattr(layer, field)
-        if not isinstance(value, tuple | list) or len(value) != 2:
-            raise ModelOptionError(f"{field} needs two values, not {value!r}", where=where)
+        if len(value) != 2:
+            raise ModelOptionError(
+                f"{field} needs 2 values, not {value!r}",
+                where=where,
+                remedy=f"height and width, as in {field}=[3,3]",
+            )
     _check_kernel(layer.kernel, where)
     if min(layer.in_channels, layer.out_channels, layer.stride, layer.dilation) < 1:
-        raise ModelOptionError("channels, stride and dilation must be positive", where=where)
+        raise ModelOptionError(
+            "channels, stride and dilation must be positive", where=where, remedy="1 or more"
+        )
     if min(layer.padding) < 0:
-        raise ModelOptionError(f"padding {layer.padding!r} must not be negative", where=where)
+        raise ModelOptionError(
+            f"padding {layer.padding!r} must not be negative", where=where, remedy="0 or more"
+        )
     if num_classes != layer.out_channels:
         raise ModelOptionError(
             f"{where} has no classes: it returns a map of {layer.out_channels} channels",
@@ -247,17 +256,24 @@ def _check_layer(layer: Layer, num_classes: int, where: str) -> None:
 def _check_network(arch: Architecture, where: str) -> None:
     for field in ("dims", "depths", "kernels", "shifts", "pools"):
         value = getattr(arch, field)
-        if not isinstance(value, tuple | list) or len(value) != len(arch.dims):
-            raise ModelOptionError(f"{field} needs one value per stage, not {value!r}", where=where)
+        if len(value) != len(arch.dims):
+            raise ModelOptionError(
+                f"{field} needs one value per stage, not {value!r}",
+                where=where,
+                remedy=f"{len(arch.dims)} values, as many as dims has",
+            )
     for kernel in arch.kernels:
         _check_kernel(kernel, where)
     if min(arch.dims) < _STEM_STRIDE or min(arch.depths) < 1 or arch.mlp_ratio < 1:
         raise ModelOptionError(
-            f"dims of at least {_STEM_STRIDE}, positive depths and mlp_ratio are needed",
+            f"dims {arch.dims!r}, depths {arch.depths!r} make no network",
             where=where,
+            remedy=f"dims of at least {_STEM_STRIDE}, positive depths and mlp_ratio",
         )
     if min(*arch.shifts, *arch.pools) < 0:
-        raise ModelOptionError("shifts and pools must not be negative", where=where)
+        raise ModelOptionError(
+            "shifts and pools must not be negative", where=where, remedy="0 for none"
+        )
 
 
 def create(name: str, num_classes: int = 1000, **options: object) -> nn.Module:
@@ -270,7 +286,8 @@ def create(name: str, num_classes: int = 1000, **options: object) -> nn.Module:
         raise ModelOptionError(
             f"{name} has no option {unknown[0]!r}", where=name, remedy=f"one of {', '.join(known)}"
         )
-    facts = replace(facts, **options)  # type: ignore[arg-type]
+    published, facts = facts, replace(facts, **options)  # type: ignore[arg-type]
+    check_kinds(facts, published, name)
     if isinstance(facts, Layer):
         _check_layer(facts, num_classes, name)
         return MSAConv2d(facts)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from attnc.compiler.errors import AttncError, UnsupportedError
+from attnc.compiler.errors import AttncError, UnsupportedError, UsageError
+from attnc.model_defs.registry import ModelError
 
 from .quiet import one_line, quiet
 from .traced import INPUT_NAME, OPSET, OUTPUT_NAME, Batch
@@ -23,6 +24,8 @@ def _root_cause(error: BaseException) -> BaseException:
 
 def _refusal(error: Exception, name: str) -> AttncError:
     cause = _root_cause(error)
+    if isinstance(cause, ModelError):  # its own check of the picture's size
+        return UsageError(cause.message, where=cause.where or name, remedy=cause.remedy)
     return UnsupportedError(
         f"{name} cannot be traced: {one_line(cause)}",
         where=name,

@@ -141,7 +141,7 @@ def test_exports_with_a_dynamic_batch(name):
         ({"num_slots": 60}, "not a square"),
         ({"num_slots": 0}, "positive"),
         ({"dims": (64, 128)}, "four values"),
-        ({"dims": (64, 128, 250, 512)}, "multiples"),
+        ({"dims": (64, 128, 250, 512)}, "divide into heads"),
         ({"kinds": ("G", "G", "GX", "A")}, "'GX'"),
         ({"depths": (1, 1, 0, 1)}, "positive"),
     ],

@@ -145,15 +145,15 @@ def test_exports_with_a_dynamic_batch(name):
     [
         ("tic_layer_c64_k3", {"kernel": (4, 4)}, "odd"),
         ("tic_layer_c64_k3", {"kernel": (3, 2)}, "odd"),
-        ("tic_layer_c64_k3", {"kernel": 3}, "two values"),
+        ("tic_layer_c64_k3", {"kernel": 3}, "2 values"),
         ("tic_layer_c64_k3", {"num_classes": 10}, "no classes"),
-        ("tic_layer_c64_k3", {"dilation": 0}, "positive"),
+        ("tic_layer_c64_k3", {"dilation": 0}, "make no network"),
         ("tic_layer_c64_k3", {"padding": (-1, 0)}, "negative"),
         ("tic_layer_c64_k3", {"keep_rate": 0.5}, "keep_rate"),
         ("tic_tiny", {"kernels": (3, 3, 6, 3)}, "odd"),
         ("tic_tiny", {"depths": (1, 1)}, "one value per stage"),
         ("tic_tiny", {"pools": (-1, 0, 0, 0)}, "negative"),
-        ("tic_tiny", {"depths": (1, 1, 0, 1)}, "positive"),
+        ("tic_tiny", {"depths": (1, 1, 0, 1)}, "make no network"),
         ("tic_tiny", {"shift": 3}, "'shift'"),
     ],
 )
