@@ -147,7 +147,7 @@ def test_exports_with_a_dynamic_batch(name):
         ("tic_layer_c64_k3", {"kernel": (3, 2)}, "odd"),
         ("tic_layer_c64_k3", {"kernel": 3}, "2 values"),
         ("tic_layer_c64_k3", {"num_classes": 10}, "no classes"),
-        ("tic_layer_c64_k3", {"dilation": 0}, "make no network"),
+        ("tic_layer_c64_k3", {"dilation": 0}, "positive"),
         ("tic_layer_c64_k3", {"padding": (-1, 0)}, "negative"),
         ("tic_layer_c64_k3", {"keep_rate": 0.5}, "keep_rate"),
         ("tic_tiny", {"kernels": (3, 3, 6, 3)}, "odd"),
