@@ -49,7 +49,7 @@ bench-kernels: setup kernels
 	$(BIN)/python -m attnc.tools.bench_kernels
 
 table: setup kernels
-	$(BIN)/python -m attnc.tools.peer_table --against ort,torch,openvino --into README.md
+	$(BIN)/python -m attnc.tools.peer_table --into README.md
 
 clean:
 	rm -rf build dist *.egg-info

@@ -129,6 +129,7 @@ def run_bench(
         "machine": machine_info(),
         "method": {
             **asdict(plan.effort),
+            "budget": plan.budget,
             "input": list(_input_shape(first, plan.batches[0])),
             "interval": "bootstrap over sittings and over rounds within them, 95 %",
         },
