@@ -24,6 +24,7 @@ from attnc.compiler.ops.single_head_attention import SINGLE_HEAD_ATTENTION
 from attnc.compiler.ops.single_head_attention_nhwc import SINGLE_HEAD_ATTENTION_NHWC
 from attnc.compiler.ops.slot_cluster import SLOT_CLUSTER
 from attnc.compiler.ops.slot_dispatch import SLOT_DISPATCH, SLOT_DISPATCH_ADD
+from attnc.compiler.ops.sparse_attention import SPARSE_ATTENTION, SPARSE_ATTENTION_ACTIVE
 from attnc.compiler.ops.squeeze_excite import SQUEEZE_EXCITE
 from attnc.compiler.ops.window_attention import VARIANTS as WINDOW_ATTENTIONS
 
@@ -41,6 +42,8 @@ SEMANTIC: tuple[Operator, ...] = (
     SLOT_DISPATCH,
     SLOT_DISPATCH_ADD,
     *WINDOW_ATTENTIONS.values(),
+    SPARSE_ATTENTION,
+    SPARSE_ATTENTION_ACTIVE,
 )
 
 #: What the CPU target lowers them to: channels-last maps, packed weights.

@@ -56,6 +56,8 @@ DIRECT = frozenset(
         "SlotCluster",
         "SlotDispatch",
         "SlotDispatchAdd",
+        "SparseAttention",
+        "SparseAttentionActive",
     }
 )
 LOWERED_NAMES = frozenset(name for choices in LOWERINGS.values() for name, _ in choices) | DIRECT

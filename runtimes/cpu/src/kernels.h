@@ -108,6 +108,16 @@ struct AttncSlotDispatch {
   Int batch, tokens, count, c;
 };
 
+// Sparsifiner's predictor and attention over the keys that it keeps (see compiler/ops); qkv
+// [batch, tokens, 3*heads*dim], wq and wk [narrow, dim], proj [tokens, rank], basis [rank, tokens],
+// active [batch, tokens] of ones and zeros, or null. Thresholds below zero limit nothing.
+struct AttncSparseAttention {
+  const float *qkv, *wq, *bq, *wk, *bk, *proj, *basis, *active;
+  float* y;
+  Int batch, tokens, heads, dim, narrow, rank, coef_topk, keep, prune_rows;
+  float coef_threshold, score_threshold, scale, coef_scale;
+};
+
 // The kernels and their arguments.
 #define ATTNC_KERNELS(K)                        \
   K(stem_conv_f32, AttncConv)                   \
@@ -121,7 +131,8 @@ struct AttncSlotDispatch {
   K(window_attention_f32, AttncWindowAttention) \
   K(grid_pool_f32, AttncGridPool)               \
   K(slot_cluster_f32, AttncSlotCluster)         \
-  K(slot_dispatch_f32, AttncSlotDispatch)
+  K(slot_dispatch_f32, AttncSlotDispatch)       \
+  K(sparse_attention_f32, AttncSparseAttention)
 
 struct AttncKernels {
   const char* isa;

@@ -12,8 +12,9 @@ constexpr int kMaxRank = 5;
 struct Params {  // every attribute that any operator has
   int64_t out_channels, channels, hidden, reduced, dim_qk, dim_v, out_features;
   int64_t heads, q_at, k_at, v_at, keep, fuse, shift;
+  int64_t dim, coef_topk, prune_rows;
   int64_t kernel_shape[2], strides[2], pads[4], dilations[2], grid[2];
-  float epsilon, min, max, scale;
+  float epsilon, min, max, scale, coef_threshold, score_threshold, coef_scale;
 };
 
 struct Shape {  // an unknown size is negative
@@ -64,7 +65,8 @@ inline ElementType element_type(char letter) { return letter == 'l' ? kInt64 : k
 #define ATTNC_OP_FILES(F) \
   F(kMapOps, 9)           \
   F(kSlotOps, 4)          \
-  F(kWindowOps, 4)
+  F(kWindowOps, 4)        \
+  F(kSparseOps, 2)
 
 #define ATTNC_DECLARE_OPS(name, count) extern const OpInfo name[count];
 ATTNC_OP_FILES(ATTNC_DECLARE_OPS)

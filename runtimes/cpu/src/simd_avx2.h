@@ -41,3 +41,62 @@ inline V sum_each(const float* p) {
   const V low = _mm256_hadd_ps(s[0], s[1]), high = _mm256_hadd_ps(s[2], s[3]);
   return add(_mm256_permute2f128_ps(low, high, 0x20), _mm256_permute2f128_ps(low, high, 0x31));
 }
+// How many of x[0..n) are at least t; n a multiple of W.
+inline Int count_ge(const float* x, Int n, float t) {
+  const V least = set1(t);
+  __m256i a = _mm256_setzero_si256(), b = a;
+  Int i = 0;
+  for (; i + 2 * W <= n; i += 2 * W) {
+    a = _mm256_sub_epi32(a, _mm256_castps_si256(_mm256_cmp_ps(load(x + i), least, _CMP_GE_OQ)));
+    b = _mm256_sub_epi32(b, _mm256_castps_si256(_mm256_cmp_ps(load(x + i + W), least, _CMP_GE_OQ)));
+  }
+  if (i < n)
+    a = _mm256_sub_epi32(a, _mm256_castps_si256(_mm256_cmp_ps(load(x + i), least, _CMP_GE_OQ)));
+  a = _mm256_add_epi32(a, b);
+  __m128i s = _mm_add_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+  s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
+  return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
+}
+struct LaneTable {  // for each set of lanes their numbers, in order
+  unsigned char lane[256][8];
+};
+constexpr LaneTable lane_table() {
+  LaneTable t = {};
+  for (int set = 0; set < 256; ++set)
+    for (int i = 0, n = 0; i < 8; ++i)
+      if (set >> i & 1) t.lane[set][n++] = (unsigned char)i;
+  return t;
+}
+constexpr LaneTable kLaneTable = lane_table();
+// Writes base + i for each lane i of x that is at least t; room for W indices is needed.
+inline Int indices_ge(V x, V t, Int base, int* out) {
+  const unsigned set = (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(x, t, _CMP_GE_OQ));
+  const __m128i packed = _mm_loadl_epi64((const __m128i*)kLaneTable.lane[set]);
+  const __m256i lane = _mm256_cvtepu8_epi32(packed);
+  _mm256_storeu_si256((__m256i*)out, _mm256_add_epi32(lane, _mm256_set1_epi32((int)base)));
+  return __builtin_popcount(set);
+}
+// The sums of the lanes of four vectors.
+inline void sum4(V a, V b, V c, V d, float* out) {
+  const V s = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+  _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1)));
+}
+// W rows of src, ld apart, become the columns of dst [W][W].
+inline void transpose_square(const float* src, Int ld, float* dst) {
+  V r[W], s[W];
+  for (int i = 0; i < 8; i += 2) {
+    const V a = load(src + i * ld), b = load(src + (i + 1) * ld);
+    r[i] = _mm256_unpacklo_ps(a, b);
+    r[i + 1] = _mm256_unpackhi_ps(a, b);
+  }
+  for (int i = 0; i < 8; i += 4) {
+    s[i] = _mm256_shuffle_ps(r[i], r[i + 2], 0x44);
+    s[i + 1] = _mm256_shuffle_ps(r[i], r[i + 2], 0xee);
+    s[i + 2] = _mm256_shuffle_ps(r[i + 1], r[i + 3], 0x44);
+    s[i + 3] = _mm256_shuffle_ps(r[i + 1], r[i + 3], 0xee);
+  }
+  for (int i = 0; i < 4; ++i) {
+    store(dst + i * W, _mm256_permute2f128_ps(s[i], s[i + 4], 0x20));
+    store(dst + (i + 4) * W, _mm256_permute2f128_ps(s[i], s[i + 4], 0x31));
+  }
+}

@@ -39,3 +39,33 @@ inline V sum_each(const float* p) {
                _mm512_shuffle_f32x4(t[2 * i], t[2 * i + 1], 0xdd));
   return add(_mm512_shuffle_f32x4(s[0], s[1], 0x88), _mm512_shuffle_f32x4(s[0], s[1], 0xdd));
 }
+// How many of x[0..n) are at least t; n a multiple of W.
+inline Int count_ge(const float* x, Int n, float t) {
+  const V least = set1(t);
+  Int count = 0;
+  for (Int i = 0; i < n; i += W)
+    count += __builtin_popcount(_mm512_cmp_ps_mask(load(x + i), least, _CMP_GE_OQ));
+  return count;
+}
+// Writes base + i for each lane i of x that is at least t; room for W indices is needed.
+inline Int indices_ge(V x, V t, Int base, int* out) {
+  const Mask set = _mm512_cmp_ps_mask(x, t, _CMP_GE_OQ);
+  const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  const __m512i index = _mm512_add_epi32(lane, _mm512_set1_epi32((int)base));
+  _mm512_storeu_si512(out, _mm512_maskz_compress_epi32(set, index));
+  return __builtin_popcount(set);
+}
+// The sums of the lanes of four vectors.
+inline void sum4(V a, V b, V c, V d, float* out) {
+  const V ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+  const V cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+  const V s = _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xee));
+  const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(s),
+                                    _mm512_castps512_ps256(_mm512_shuffle_f32x4(s, s, 0x4e)));
+  _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
+}
+// W rows of src, ld apart, become the columns of dst [W][W].
+inline void transpose_square(const float* src, Int ld, float* dst) {
+  for (int i = 0; i < W; ++i)
+    for (int j = 0; j < W; ++j) dst[j * W + i] = src[i * ld + j];
+}

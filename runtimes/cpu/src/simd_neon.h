@@ -34,3 +34,30 @@ inline float max_lanes(V v) { return vmaxvq_f32(v); }
 inline V sum_each(const float* p) {
   return vpaddq_f32(vpaddq_f32(load(p), load(p + W)), vpaddq_f32(load(p + 2 * W), load(p + 3 * W)));
 }
+// How many of x[0..n) are at least t; n a multiple of W.
+inline Int count_ge(const float* x, Int n, float t) {
+  const V least = set1(t);
+  uint32x4_t count = vdupq_n_u32(0);
+  for (Int i = 0; i < n; i += W) count = vsubq_u32(count, vcgeq_f32(load(x + i), least));
+  return (Int)vaddvq_u32(count);
+}
+// Writes base + i for each lane i of x that is at least t; room for W indices is needed.
+inline Int indices_ge(V x, V t, Int base, int* out) {
+  uint32_t set[W];
+  vst1q_u32(set, vcgeq_f32(x, t));
+  Int n = 0;
+  for (int i = 0; i < W; ++i) {
+    out[n] = (int)base + i;
+    n += set[i] & 1;
+  }
+  return n;
+}
+// The sums of the lanes of four vectors.
+inline void sum4(V a, V b, V c, V d, float* out) {
+  store(out, vpaddq_f32(vpaddq_f32(a, b), vpaddq_f32(c, d)));
+}
+// W rows of src, ld apart, become the columns of dst [W][W].
+inline void transpose_square(const float* src, Int ld, float* dst) {
+  for (int i = 0; i < W; ++i)
+    for (int j = 0; j < W; ++j) dst[j * W + i] = src[i * ld + j];
+}

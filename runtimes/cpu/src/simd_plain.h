@@ -39,3 +39,32 @@ inline V sum_each(const float* p) {
   return V{sum_lanes(load(p)), sum_lanes(load(p + W)), sum_lanes(load(p + 2 * W)),
            sum_lanes(load(p + 3 * W))};
 }
+// How many of x[0..n) are at least t; n a multiple of W.
+inline Int count_ge(const float* x, Int n, float t) {
+  const V least = set1(t);
+  VI count = {0, 0, 0, 0};
+  for (Int i = 0; i < n; i += W) count -= load(x + i) >= least;
+  return count[0] + count[1] + count[2] + count[3];
+}
+// Writes base + i for each lane i of x that is at least t; room for W indices is needed.
+inline Int indices_ge(V x, V t, Int base, int* out) {
+  const VI set = x >= t;
+  Int n = 0;
+  for (int i = 0; i < W; ++i) {
+    out[n] = (int)base + i;
+    n += set[i] & 1;
+  }
+  return n;
+}
+// The sums of the lanes of four vectors.
+inline void sum4(V a, V b, V c, V d, float* out) {
+  out[0] = sum_lanes(a);
+  out[1] = sum_lanes(b);
+  out[2] = sum_lanes(c);
+  out[3] = sum_lanes(d);
+}
+// W rows of src, ld apart, become the columns of dst [W][W].
+inline void transpose_square(const float* src, Int ld, float* dst) {
+  for (int i = 0; i < W; ++i)
+    for (int j = 0; j < W; ++j) dst[j * W + i] = src[i * ld + j];
+}

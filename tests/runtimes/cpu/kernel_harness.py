@@ -38,6 +38,8 @@ KERNEL_OF = {
     "WindowAttentionBare": "window_attention_f32",
     "WindowAttentionPooled": "window_attention_f32",
     "WindowAttentionPooledBare": "window_attention_f32",
+    "SparseAttention": "sparse_attention_f32",
+    "SparseAttentionActive": "sparse_attention_f32",
 }
 
 
@@ -175,6 +177,12 @@ def _pack(case: Case, inputs: list[int], y: int) -> ctypes.Structure:
     elif case.op.startswith("WindowAttention"):
         inputs, sizes = [*inputs, 0][:2], [*out, *a["kernel_shape"], *a["dilations"], a["shift"]]
         sizes, reals = [*sizes, *a.get("grid", (0, 0))], [a["scale"]]
+    elif case.op.startswith("SparseAttention"):
+        narrow, rank = case.weights[1].size, case.weights[4].shape[1]
+        inputs = [*inputs, 0][:8]
+        sizes = [*x[:2], a["heads"], a["dim"], narrow, rank, a["coef_topk"], a["keep"]]
+        sizes.append(a.get("prune_rows", 0))
+        reals = [a[name] for name in ("coef_threshold", "score_threshold", "scale", "coef_scale")]
     else:
         sizes, reals = [x[0], x[1] * x[2], x[3], a["out_features"]], []
     return _structure([*inputs, y], sizes, reals)
