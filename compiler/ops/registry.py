@@ -8,6 +8,7 @@ from typing import Any
 import onnx_ir as ir
 
 from attnc.compiler.errors import UsageError
+from attnc.compiler.ops.attention import ATTENTION
 from attnc.compiler.ops.base import DOMAIN, DOMAIN_VERSION, Operator
 from attnc.compiler.ops.conv_nhwc import CONV_ADD_NHWC, CONV_NHWC, STEM_CONV_NHWC
 from attnc.compiler.ops.conv_stride2_nhwc import CONV_STRIDE2_NHWC
@@ -20,6 +21,8 @@ from attnc.compiler.ops.inverted_bottleneck import INVERTED_BOTTLENECK
 from attnc.compiler.ops.inverted_bottleneck_nhwc import INVERTED_BOTTLENECK_NHWC
 from attnc.compiler.ops.pool_linear import POOL_LINEAR
 from attnc.compiler.ops.pool_linear_nhwc import POOL_LINEAR_NHWC
+from attnc.compiler.ops.select_tokens import SELECT_TOKENS
+from attnc.compiler.ops.selected_attention import SELECTED_ATTENTION
 from attnc.compiler.ops.single_head_attention import SINGLE_HEAD_ATTENTION
 from attnc.compiler.ops.single_head_attention_nhwc import SINGLE_HEAD_ATTENTION_NHWC
 from attnc.compiler.ops.slot_cluster import SLOT_CLUSTER
@@ -37,6 +40,9 @@ SEMANTIC: tuple[Operator, ...] = (
     SQUEEZE_EXCITE,
     INVERTED_BOTTLENECK,
     POOL_LINEAR,
+    ATTENTION,
+    SELECTED_ATTENTION,
+    SELECT_TOKENS,
     GRID_POOL,
     SLOT_CLUSTER,
     SLOT_DISPATCH,

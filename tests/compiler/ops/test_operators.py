@@ -17,15 +17,22 @@ CASES = [
 ]
 
 
+def tensor_type(array: np.ndarray) -> ir.TensorType:
+    """As the operators have it: whole numbers are int64, all others float32."""
+    whole = np.issubdtype(array.dtype, np.integer)
+    return ir.TensorType(ir.DataType.INT64 if whole else ir.DataType.FLOAT)
+
+
 def single_node_model(operator: Operator, example: Example) -> bytes:
     """A model of one node, all inputs fed from outside."""
     inputs = [
-        ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(ir.DataType.FLOAT))
+        ir.Value(name=name, shape=ir.Shape(array.shape), type=tensor_type(array))
         for name, array in zip(operator.inputs, example.inputs, strict=True)
     ]
     node = registry.make_node(operator.name, inputs, example.attributes)
-    for name, value in zip(operator.outputs, node.outputs, strict=True):
-        value.name, value.type = name, ir.TensorType(ir.DataType.FLOAT)
+    results = operator.results(example)
+    for name, value, array in zip(operator.outputs, node.outputs, results, strict=True):
+        value.name, value.type = name, tensor_type(array)
     graph = ir.Graph(inputs, node.outputs, nodes=[node], opset_imports={"": 20, DOMAIN: 1})
     model = ir.Model(graph, ir_version=9)
     registry.attach_functions(model)
