@@ -26,6 +26,7 @@ COMMON = [
 SHARED = ("dispatch.cpp", "kernels_plain.cpp")
 ORT_LAYER = (
     "ort_attributes.cpp",
+    "ort_ops_heads.cpp",
     "ort_ops_maps.cpp",
     "ort_ops_slots.cpp",
     "ort_ops_sparse.cpp",

@@ -4,6 +4,7 @@
 // zero-padded columns, their biases padded with zeros to a multiple of 16.
 #pragma once
 #include <stddef.h>
+#include <stdint.h>
 
 extern "C" {
 
@@ -17,7 +18,7 @@ struct AttncHost {
   void (*parallel_for)(void* user, size_t tasks, void (*task)(void* arg, size_t index), void* arg);
 };
 
-enum AttncStatus { kAttncOk = 0, kAttncNoMemory = 1, kAttncTooLarge = 2 };
+enum AttncStatus { kAttncOk = 0, kAttncNoMemory = 1, kAttncTooLarge = 2, kAttncBadIndex = 3 };
 
 struct AttncWindow {  // a sliding window; pads are top, left, bottom, right
   Int kh, kw, stride_h, stride_w, dilation_h, dilation_w, top, left, bottom, right;
@@ -116,6 +117,29 @@ struct AttncSparseAttention {
   float* y;
   Int batch, tokens, heads, dim, narrow, rank, coef_topk, keep, prune_rows;
   float coef_threshold, score_threshold, scale, coef_scale;
+// Multi-head attention: head h reads its queries from query[b, i, q_at + h*dim_qk], keys and values
+// likewise from memory (row strides ldq and ldm); y [batch, m, heads*dim_v]. With `index` only the
+// class token's row and the rows 1 + index[b, 0..kept) are computed, and with `fuse` one more,
+// the sum over j of weights[b, j] times row 1 + j.
+struct AttncMha {
+  const float *query, *memory;
+  const int64_t* index;
+  const float* weights;
+  float* y;
+  Int batch, m, n, ldq, ldm, heads, dim_qk, dim_v, q_at, k_at, v_at, kept, fuse;
+  float scale;
+};
+
+// Token selection (see compiler/ops): x [batch, n, c], query [batch, m, ldq], memory
+// [batch, n, ldm], bias [c] to y [batch, 1+keep+fuse, c], index [batch, keep],
+// weights [batch, n-1].
+struct AttncSelect {
+  const float *x, *query, *memory, *bias;
+  float* y;
+  int64_t* index;
+  float* weights;
+  Int batch, m, n, c, ldq, ldm, heads, dim_qk, q_at, k_at, keep, fuse;
+  float scale;
 };
 
 // The kernels and their arguments.
@@ -133,6 +157,8 @@ struct AttncSparseAttention {
   K(slot_cluster_f32, AttncSlotCluster)         \
   K(slot_dispatch_f32, AttncSlotDispatch)       \
   K(sparse_attention_f32, AttncSparseAttention)
+  K(mha_f32, AttncMha)                          \
+  K(select_tokens_f32, AttncSelect)
 
 struct AttncKernels {
   const char* isa;

@@ -44,6 +44,41 @@ inline float softmax_row(float* row, Int n) {
   return sum;
 }
 
+// 2^x for x <= 0, relative error below 2e-7; x below -126 give about 1e-38.
+inline V exp2_below_v(V x) {
+  x = vmax(set1(-126.0f), x);
+  const V n = nearest(x), r = sub(x, n);
+  V p = set1(1.3264727247e-3f);
+  p = fma(p, r, set1(9.6715126881e-3f));
+  p = fma(p, r, set1(5.5507337436e-2f));
+  p = fma(p, r, set1(0.24022242085f));
+  p = fma(p, r, set1(0.69314697760f));
+  p = fma(p, r, set1(1.0f));
+  return scale2(p, n);
+}
+
+// As softmax_row, in base two: the caller has multiplied the scores by log2(e).
+inline float softmax2_row(float* row, Int n) {
+  const Int whole = n / W * W, tail = n - whole;
+  V m = set1(row[0]);
+  for (Int i = 0; i < whole; i += W) m = vmax(m, load(row + i));
+  float top = max_lanes(m);
+  for (Int i = whole; i < n; ++i) top = row[i] > top ? row[i] : top;
+  const V t = set1(top);
+  V total = set1(0.0f);
+  for (Int i = 0; i < whole; i += W) {
+    const V e = exp2_below_v(sub(load(row + i), t));
+    store(row + i, e);
+    total = add(total, e);
+  }
+  float sum = sum_lanes(total);
+  if (tail) {
+    storen(row + whole, exp2_below_v(sub(loadn(row + whole, tail), t)), tail);
+    for (Int i = whole; i < n; ++i) sum += row[i];
+  }
+  return sum;
+}
+
 // dst[0..n) = mean over `rows` rows of src (row stride ld)
 inline void mean_rows(float* dst, const float* src, Int rows, Int ld, Int n) {
   const V scale = set1(1.0f / (float)rows);

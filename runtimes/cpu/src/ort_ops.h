@@ -67,6 +67,7 @@ inline ElementType element_type(char letter) { return letter == 'l' ? kInt64 : k
   F(kSlotOps, 4)          \
   F(kWindowOps, 4)        \
   F(kSparseOps, 2)
+  F(kHeadOps, 3)
 
 #define ATTNC_DECLARE_OPS(name, count) extern const OpInfo name[count];
 ATTNC_OP_FILES(ATTNC_DECLARE_OPS)

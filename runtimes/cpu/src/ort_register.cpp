@@ -197,8 +197,9 @@ OrtStatus* finish(const Kernel& k, Host& host, AttncStatus result) {
   if (host.status || result == kAttncOk) return host.status;
   Text t;
   t << "attnc::" << k.info->name << " (" << k.node << "): "
-    << (result == kAttncNoMemory ? "out of memory"
-                                 : "the convolution's window has too many separate stretches");
+    << (result == kAttncNoMemory   ? "out of memory"
+        : result == kAttncBadIndex ? "an index is not the number of a token"
+                                   : "the convolution's window has too many separate stretches");
   return error(k.api, t, kFail);
 }
 

@@ -100,3 +100,4 @@ inline void transpose_square(const float* src, Int ld, float* dst) {
     store(dst + (i + 4) * W, _mm256_permute2f128_ps(s[i], s[i + 4], 0x31));
   }
 }
+#include "simd_turn8.h"

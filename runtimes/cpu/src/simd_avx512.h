@@ -69,3 +69,4 @@ inline void transpose_square(const float* src, Int ld, float* dst) {
   for (int i = 0; i < W; ++i)
     for (int j = 0; j < W; ++j) dst[j * W + i] = src[i * ld + j];
 }
+#include "simd_turn8.h"

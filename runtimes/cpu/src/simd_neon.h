@@ -60,4 +60,12 @@ inline void sum4(V a, V b, V c, V d, float* out) {
 inline void transpose_square(const float* src, Int ld, float* dst) {
   for (int i = 0; i < W; ++i)
     for (int j = 0; j < W; ++j) dst[j * W + i] = src[i * ld + j];
+// dst[c*16 + r] = src[r*ld + c] for a square of 4x4 (dst lies in a panel of 16 columns).
+constexpr Int kSquare = 4;
+inline void turn_square(const float* src, Int ld, float* dst) {
+  float32x4x4_t t = {
+      {vld1q_f32(src), vld1q_f32(src + ld), vld1q_f32(src + 2 * ld), vld1q_f32(src + 3 * ld)}};
+  float rows[16];
+  vst4q_f32(rows, t);  // interleaves: rows[4*c + r]
+  for (int c = 0; c < 4; ++c) vst1q_f32(dst + c * 16, vld1q_f32(rows + 4 * c));
 }
