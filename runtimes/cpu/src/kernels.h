@@ -117,6 +117,8 @@ struct AttncSparseAttention {
   float* y;
   Int batch, tokens, heads, dim, narrow, rank, coef_topk, keep, prune_rows;
   float coef_threshold, score_threshold, scale, coef_scale;
+};
+
 // Multi-head attention: head h reads its queries from query[b, i, q_at + h*dim_qk], keys and values
 // likewise from memory (row strides ldq and ldm); y [batch, m, heads*dim_v]. With `index` only the
 // class token's row and the rows 1 + index[b, 0..kept) are computed, and with `fuse` one more,
@@ -156,7 +158,7 @@ struct AttncSelect {
   K(grid_pool_f32, AttncGridPool)               \
   K(slot_cluster_f32, AttncSlotCluster)         \
   K(slot_dispatch_f32, AttncSlotDispatch)       \
-  K(sparse_attention_f32, AttncSparseAttention)
+  K(sparse_attention_f32, AttncSparseAttention) \
   K(mha_f32, AttncMha)                          \
   K(select_tokens_f32, AttncSelect)
 

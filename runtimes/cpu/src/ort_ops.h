@@ -66,7 +66,7 @@ inline ElementType element_type(char letter) { return letter == 'l' ? kInt64 : k
   F(kMapOps, 9)           \
   F(kSlotOps, 4)          \
   F(kWindowOps, 4)        \
-  F(kSparseOps, 2)
+  F(kSparseOps, 2)        \
   F(kHeadOps, 3)
 
 #define ATTNC_DECLARE_OPS(name, count) extern const OpInfo name[count];

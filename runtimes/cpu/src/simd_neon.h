@@ -60,6 +60,7 @@ inline void sum4(V a, V b, V c, V d, float* out) {
 inline void transpose_square(const float* src, Int ld, float* dst) {
   for (int i = 0; i < W; ++i)
     for (int j = 0; j < W; ++j) dst[j * W + i] = src[i * ld + j];
+}
 // dst[c*16 + r] = src[r*ld + c] for a square of 4x4 (dst lies in a panel of 16 columns).
 constexpr Int kSquare = 4;
 inline void turn_square(const float* src, Int ld, float* dst) {
