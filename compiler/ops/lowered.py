@@ -48,7 +48,9 @@ class Lowering:
         x, packed, trailing = self.split(inputs)
         weights, semantic_attributes = self.unpack(packed, attributes)
         if self.layout_free:
-            return self.semantic.reference(x, *weights, *trailing, **semantic_attributes)
+            return np.asarray(
+                self.semantic.reference(x, *weights, *trailing, **semantic_attributes)
+            )
         first = x if self.nchw_input else to_nchw(x)
         y: Array = self.semantic.reference(
             first, *weights, *map(to_nchw, trailing), **semantic_attributes

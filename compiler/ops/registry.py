@@ -12,6 +12,7 @@ from attnc.compiler.ops.attention import ATTENTION
 from attnc.compiler.ops.base import DOMAIN, DOMAIN_VERSION, Operator
 from attnc.compiler.ops.conv_nhwc import CONV_ADD_NHWC, CONV_NHWC, STEM_CONV_NHWC
 from attnc.compiler.ops.conv_stride2_nhwc import CONV_STRIDE2_NHWC
+from attnc.compiler.ops.conv_tiles_nhwc import CONV_TILES3_NHWC, CONV_TILES4_NHWC
 from attnc.compiler.ops.depthwise_nhwc import DEPTHWISE_NHWC
 from attnc.compiler.ops.feed_forward import FEED_FORWARD
 from attnc.compiler.ops.feed_forward_nhwc import FEED_FORWARD_NHWC
@@ -58,6 +59,8 @@ LOWERED: tuple[Operator, ...] = (
     CONV_NHWC,
     CONV_ADD_NHWC,
     CONV_STRIDE2_NHWC,
+    CONV_TILES3_NHWC,
+    CONV_TILES4_NHWC,
     DEPTHWISE_NHWC,
     FEED_FORWARD_NHWC,
     SINGLE_HEAD_ATTENTION_NHWC,

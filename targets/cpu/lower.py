@@ -15,6 +15,7 @@ import onnx_ir as ir
 from attnc.compiler.ops import (
     conv_nhwc,
     conv_stride2_nhwc,
+    conv_tiles_nhwc,
     depthwise_nhwc,
     feed_forward_nhwc,
     inverted_bottleneck_nhwc,
@@ -35,6 +36,8 @@ LOWERINGS: dict[str, tuple[tuple[str, Lowering], ...]] = {
     "FusedConv": (
         ("StemConvNhwc", conv_nhwc.STEM_LOWERING),
         ("ConvStride2Nhwc", conv_stride2_nhwc.LOWERING),
+        ("ConvTiles3Nhwc", conv_tiles_nhwc.LOWERING3),
+        ("ConvTiles4Nhwc", conv_tiles_nhwc.LOWERING4),
         ("ConvNhwc", conv_nhwc.CONV_LOWERING),
         ("DepthwiseNhwc", depthwise_nhwc.LOWERING),
     ),
@@ -115,7 +118,16 @@ def _fits(
     channels = weight.shape[1] * attributes["group"]
     if lowering.nchw_input and (layout.known(x) or channels > STEM_CHANNELS):
         return False
-    return lowering.accepts([(0, channels, 0, 0), weight.shape], attributes)
+    return lowering.accepts([_map_shape(x, channels), weight.shape], attributes)
+
+
+def _map_shape(x: ir.Value, channels: int) -> tuple[int, ...]:
+    """[B,C,H,W] of a map, one image for a symbolic batch, 0 for any other unknown size."""
+    sizes = [] if x.shape is None else list(x.shape)
+    if len(sizes) != 4:
+        return 0, channels, 0, 0
+    known = [size if isinstance(size, int) else 0 for size in sizes]
+    return known[0] or 1, channels, known[2], known[3]
 
 
 def _replace(

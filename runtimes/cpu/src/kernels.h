@@ -27,6 +27,8 @@ struct AttncWindow {  // a sliding window; pads are top, left, bottom, right
 // y[b,oh,ow,n] = clamp(conv(x) + bias [+ residual]); K order of the weights is (kh, kw, c).
 // stem_conv_f32 reads x as [batch, c, h, w]. residual may be null. conv_stride2_f32 has a window
 // of 3x3, strides of 2 and pads of 1, no residual, and weights over K = (4, 4, c), see its file.
+// conv_tiles_f32 has a square window of up to 8x8, no stride, dilation or residual, and weights that
+// are transformed to points, see its file.
 struct AttncConv {
   const float *x, *w, *bias, *residual;
   float* y;
@@ -149,6 +151,7 @@ struct AttncSelect {
   K(stem_conv_f32, AttncConv)                   \
   K(conv_f32, AttncConv)                        \
   K(conv_stride2_f32, AttncConv)                \
+  K(conv_tiles_f32, AttncConv)                  \
   K(depthwise_f32, AttncDepthwise)              \
   K(feed_forward_f32, AttncFeedForward)         \
   K(attention_f32, AttncAttention)              \

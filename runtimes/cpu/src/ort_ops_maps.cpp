@@ -31,6 +31,12 @@ bool stride2_shape(const Params& p, const int64_t* x, Shape* y) {
   return x[1] != 0 && x[2] != 0;
 }
 
+template <int Least, int Most>
+bool tiles_shape(const Params& p, const int64_t* x, Shape* y) {
+  const int64_t k = p.kernel_shape[0];
+  return conv_shape(p, x, y) && k == p.kernel_shape[1] && k >= Least && k <= Most;
+}
+
 bool depthwise_shape(const Params& p, const int64_t* x, Shape* y) {
   return windows(p, x[0], x[1], x[2], p.channels, y) && (x[3] < 0 || x[3] == p.channels);
 }
@@ -62,6 +68,13 @@ int64_t conv_inputs(const Params& p, const int64_t* x, const int64_t* y, int i) 
 
 int64_t stride2_inputs(const Params& p, const int64_t* x, const int64_t*, int i) {
   return i == 1 ? packed(16 * x[3], p.out_channels) : up16(p.out_channels);
+}
+
+int64_t tiles_inputs(const Params& p, const int64_t* x, const int64_t*, int i) {
+  const int64_t taps = p.kernel_shape[0] <= 3 ? 3 : 4, size = 3 + taps;
+  const int64_t parts = (p.kernel_shape[0] + taps - 1) / taps;
+  return i == 1 ? size * size * packed(parts * parts * x[3], p.out_channels)
+                : up16(p.out_channels);
 }
 
 int64_t depthwise_inputs(const Params& p, const int64_t*, const int64_t*, int i) {
@@ -131,6 +144,11 @@ AttncStatus run_conv(const Call& c) {
 AttncStatus run_stride2(const Call& c) {
   const AttncConv a = conv_arguments(c, 1, 3);
   return c.kernels->conv_stride2_f32(c.host, &a);
+}
+
+AttncStatus run_tiles(const Call& c) {
+  const AttncConv a = conv_arguments(c, 1, 3);
+  return c.kernels->conv_tiles_f32(c.host, &a);
 }
 
 AttncStatus run_depthwise(const Call& c) {
@@ -211,12 +229,16 @@ constexpr OpInfo map_op(const char* name, int inputs, const char* attributes,
 
 }  // namespace
 
-const OpInfo kMapOps[9] = {
+const OpInfo kMapOps[11] = {
     map_op<stem_shape, stem_inputs>("StemConvNhwc", 3, kConvAttributes, run_stem),
     map_op<conv_shape, conv_inputs>("ConvNhwc", 3, kConvAttributes, run_conv),
     map_op<conv_shape, conv_inputs>("ConvAddNhwc", 4, kConvAttributes, run_conv),
     map_op<stride2_shape, stride2_inputs>("ConvStride2Nhwc", 3, "out_channels min max ",
                                           run_stride2),
+    map_op<tiles_shape<1, 3>, tiles_inputs>("ConvTiles3Nhwc", 3,
+                                            "out_channels kernel_shape pads min max ", run_tiles),
+    map_op<tiles_shape<4, 8>, tiles_inputs>("ConvTiles4Nhwc", 3,
+                                            "out_channels kernel_shape pads min max ", run_tiles),
     map_op<depthwise_shape, depthwise_inputs>(
         "DepthwiseNhwc", 3, "channels kernel_shape strides pads dilations min max ", run_depthwise),
     map_op<same_shape, ffn_inputs>("FeedForwardNhwc", 5, "channels hidden min max ",

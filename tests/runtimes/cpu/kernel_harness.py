@@ -29,6 +29,8 @@ KERNEL_OF = {
     "ConvNhwc": "conv_f32",
     "ConvAddNhwc": "conv_f32",
     "ConvStride2Nhwc": "conv_stride2_f32",
+    "ConvTiles3Nhwc": "conv_tiles_f32",
+    "ConvTiles4Nhwc": "conv_tiles_f32",
     "DepthwiseNhwc": "depthwise_f32",
     "FeedForwardNhwc": "feed_forward_f32",
     "SingleHeadAttentionNhwc": "attention_f32",
@@ -165,6 +167,9 @@ def _pack(case: Case, inputs: list[int], y: int) -> ctypes.Structure:
         inputs, sizes = [*inputs, 0][:4], [*x, *out[1:], *window]
     elif case.op == "ConvStride2Nhwc":
         inputs, sizes = [*inputs, 0], [*x, *out[1:], 3, 3, 2, 2, 1, 1, 1, 1, 1, 1]
+    elif case.op.startswith("ConvTiles"):
+        window = [*a["kernel_shape"], 1, 1, 1, 1, *a["pads"]]
+        inputs, sizes = [*inputs, 0], [*x, *out[1:], *window]
     elif case.op == "DepthwiseNhwc":
         sizes = [*x, *out[1:3], *window]
     elif case.op == "FeedForwardNhwc":
