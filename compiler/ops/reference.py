@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -50,6 +51,21 @@ def softmax(x: Array) -> Array:
     """Softmax over the last axis."""
     e = np.exp(x - x.max(axis=-1, keepdims=True))
     return np.asarray(e / e.sum(axis=-1, keepdims=True))
+
+
+def layer_norm(x: Array, epsilon: float) -> Array:
+    """(x - mean) / sqrt(variance + epsilon) over the last axis, without scale and shift."""
+    x = np.asarray(x, np.float64)
+    centred = x - x.mean(axis=-1, keepdims=True)
+    variance = (centred * centred).mean(axis=-1, keepdims=True)
+    return np.asarray(centred / np.sqrt(variance + epsilon))
+
+
+def gelu(x: Array) -> Array:
+    """x times the normal distribution function of x."""
+    x = np.asarray(x, np.float64)
+    erf = np.vectorize(math.erf, otypes=[np.float64])
+    return np.asarray(0.5 * x * (1.0 + erf(x / math.sqrt(2.0))))
 
 
 def to_nhwc(x: Array) -> Array:

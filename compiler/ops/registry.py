@@ -20,6 +20,14 @@ from attnc.compiler.ops.fused_conv import FUSED_CONV, FUSED_CONV_ADD
 from attnc.compiler.ops.grid_pool import GRID_POOL
 from attnc.compiler.ops.inverted_bottleneck import INVERTED_BOTTLENECK
 from attnc.compiler.ops.inverted_bottleneck_nhwc import INVERTED_BOTTLENECK_NHWC
+from attnc.compiler.ops.linear import (
+    LINEAR,
+    LINEAR_ADD,
+    LINEAR_GELU,
+    NORM_LINEAR,
+    NORM_LINEAR_GELU,
+)
+from attnc.compiler.ops.mlp import MLP
 from attnc.compiler.ops.pool_linear import POOL_LINEAR
 from attnc.compiler.ops.pool_linear_nhwc import POOL_LINEAR_NHWC
 from attnc.compiler.ops.select_tokens import SELECT_TOKENS
@@ -37,6 +45,12 @@ SEMANTIC: tuple[Operator, ...] = (
     FUSED_CONV,
     FUSED_CONV_ADD,
     FEED_FORWARD,
+    LINEAR,
+    LINEAR_ADD,
+    LINEAR_GELU,
+    NORM_LINEAR,
+    NORM_LINEAR_GELU,
+    MLP,
     SINGLE_HEAD_ATTENTION,
     SQUEEZE_EXCITE,
     INVERTED_BOTTLENECK,

@@ -99,3 +99,22 @@ def to_nchw(out: str, x: str) -> str:
 def to_nhwc(out: str, x: str) -> str:
     """[B,C,H,W] to [B,H,W,C]."""
     return f"  {out} = Transpose <perm: ints = [0, 2, 3, 1]> ({x})\n"
+
+
+def layer_norm(out: str, x: str) -> str:
+    """LayerNorm over the last axis without scale and shift; reads the attribute `epsilon`."""
+    return (
+        f"  {out}_size = Shape <start: int = -1> ({x})\n"
+        f"  {out}_ones = ConstantOfShape <value: tensor = float[1] {{1.0}}> ({out}_size)\n"
+        f"  {out} = LayerNormalization <axis: int = -1, epsilon: float = @epsilon> "
+        f"({x}, {out}_ones)\n"
+    )
+
+
+def rows_linear(out: str, x: str, weight: str, bias: str) -> str:
+    """x [..., K] times the transpose of weight [N, K] plus bias: [..., N]."""
+    return (
+        f"  {out}_w = Transpose <perm: ints = [1, 0]> ({weight})\n"
+        f"  {out}_product = MatMul ({x}, {out}_w)\n"
+        f"  {out} = Add ({out}_product, {bias})\n"
+    )
