@@ -17,7 +17,10 @@ MOST_SWEEPS = 100
 
 
 class AnchorPass(ABC):
-    """A pass that tries `apply` at every node whose operator is in `anchors` (empty: at all)."""
+    """A pass that tries `apply` at every node whose operator is in `anchors` (empty: at all).
+
+    Standard operators go by their name, fused ones by "attnc::Linear".
+    """
 
     name: str
     reason: str
@@ -56,4 +59,5 @@ class AnchorPass(ABC):
     def _is_anchor(self, node: ir.Node) -> bool:
         if not self.anchors:
             return True
-        return node.domain in STANDARD and node.op_type in self.anchors
+        name = node.op_type if node.domain in STANDARD else f"{node.domain}::{node.op_type}"
+        return name in self.anchors

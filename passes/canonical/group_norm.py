@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from attnc.passes.anchor import AnchorPass
-from attnc.passes.canonical.pool import reduced_axes
+from attnc.passes.canonical.standardised import standardised_at
 from attnc.passes.graph import (
     Array,
     Refuse,
@@ -24,7 +24,6 @@ from attnc.passes.graph import (
     new_node,
     opset,
     replace,
-    scalar,
     shape,
 )
 from attnc.passes.views import trace
@@ -125,81 +124,13 @@ class CanonicalGroupNorm(AnchorPass):
         return True
 
     def _decomposed(self, node: ir.Node, graph: ir.Graph) -> bool:
-        found = _centred_over_deviation(node)
-        if found is None:
+        found = standardised_at(node)
+        if found is None or found.axes != (1, 2, 3) or len(shape(found.x) or []) != 4:
             return False
-        x, epsilon = found
-        sizes = shape(x)
-        if sizes is None or None in sizes[1:]:
+        if None in (shape(found.x) or [])[1:]:
             raise Refuse("its input has symbolic sizes")
-        _build(node, x, np.ones(1), np.zeros(1), epsilon, graph)
+        _build(node, found.x, np.ones(1), np.zeros(1), found.epsilon, graph)
         return True
-
-
-def _centred_over_deviation(node: ir.Node) -> tuple[ir.Value, float] | None:
-    """x and epsilon of (x - mean) / sqrt(variance + epsilon) over axes 1, 2, 3."""
-    centred, deviation = node.inputs[0], node.inputs[1]
-    if is_op(node, "Mul"):
-        inverse = [(a, _inverted(b)) for a, b in (node.inputs, reversed(node.inputs))]
-        centred, deviation = next(((a, b) for a, b in inverse if b is not None), (None, None))
-    root = deviation.producer() if deviation is not None else None
-    if root is None or centred is None or not is_op(root, "Sqrt"):
-        return None
-    x = _centred(centred)
-    added = root.inputs[0].producer() if root.inputs[0] is not None else None
-    if x is None or added is None or not is_op(added, "Add"):
-        return None
-    for variance, other in (added.inputs, reversed(added.inputs)):
-        epsilon = scalar(other)
-        if epsilon is not None and variance is not None and _is_variance(variance, centred, x):
-            return x, epsilon
-    return None
-
-
-def _inverted(value: ir.Value | None) -> ir.Value | None:
-    """v where `value` is 1 / v."""
-    node = value.producer() if value is not None else None
-    if is_op(node, "Reciprocal"):
-        assert node is not None
-        return node.inputs[0]
-    if is_op(node, "Div"):
-        assert node is not None
-        return node.inputs[1] if scalar(node.inputs[0]) == 1.0 else None
-    return None
-
-
-def _mean_of(value: ir.Value | None) -> ir.Value | None:
-    """v where `value` is its mean over axes 1, 2, 3 with the axes kept."""
-    node = value.producer() if value is not None else None
-    if node is None or not is_op(node, "ReduceMean") or not attribute(node, "keepdims", 1):
-        return None
-    sizes = shape(node.inputs[0])
-    if sizes is None or len(sizes) != 4 or reduced_axes(node, 4) != [1, 2, 3]:
-        return None
-    return node.inputs[0]
-
-
-def _centred(value: ir.Value) -> ir.Value | None:
-    """x where `value` is x - mean(x)."""
-    node = value.producer()
-    if node is None or not is_op(node, "Sub"):
-        return None
-    x, mean = node.inputs
-    return x if x is not None and _mean_of(mean) is x else None
-
-
-def _is_variance(value: ir.Value, centred: ir.Value, x: ir.Value) -> bool:
-    """Whether `value` is the mean of the square of x - mean(x), computed once or twice."""
-    squared = _mean_of(value)
-    node = squared.producer() if squared is not None else None
-    if node is None:
-        return False
-    first = node.inputs[0]
-    if first is None or (first is not centred and _centred(first) is not x):
-        return False
-    if is_op(node, "Pow"):
-        return scalar(node.inputs[1]) == 2.0
-    return is_op(node, "Mul") and node.inputs[1] is first
 
 
 def _build(
