@@ -31,6 +31,11 @@ def is_op(node: ir.Node | None, *op_types: str) -> bool:
     return node is not None and node.domain in STANDARD and node.op_type in op_types
 
 
+def is_fused(node: ir.Node | None, *op_types: str) -> bool:
+    """Whether `node` is one of these operators of the domain `attnc`."""
+    return node is not None and node.domain == "attnc" and node.op_type in op_types
+
+
 def const(value: ir.Value | None) -> Array | None:
     """The constant behind a value, as an array; None where it is computed or absent."""
     if value is None:

@@ -7,7 +7,9 @@ from attnc.passes.canonical.attention_op import CanonicalAttention
 from attnc.passes.canonical.batch_norm import FoldBatchNorm
 from attnc.passes.canonical.conv import CanonicalConv
 from attnc.passes.canonical.einsum import CanonicalEinsum
+from attnc.passes.canonical.gelu import CanonicalGelu
 from attnc.passes.canonical.group_norm import CanonicalGroupNorm
+from attnc.passes.canonical.layer_norm import CanonicalLayerNorm
 from attnc.passes.canonical.linear import CanonicalLinear
 from attnc.passes.canonical.opset import SettleOpset
 from attnc.passes.canonical.pool import CanonicalGlobalPool, CanonicalPooledVector
@@ -24,6 +26,12 @@ from attnc.passes.clean.shapes import FoldShapes
 from attnc.passes.fuse.conv import FuseConv, FuseConvAdd
 from attnc.passes.fuse.feed_forward import fuse_feed_forward
 from attnc.passes.fuse.inverted_bottleneck import fuse_inverted_bottleneck
+from attnc.passes.fuse.linear import FuseLinear
+from attnc.passes.fuse.linear_add import FuseLinearAdd
+from attnc.passes.fuse.linear_gelu import FuseLinearGelu
+from attnc.passes.fuse.linear_scale import FoldLinearScale
+from attnc.passes.fuse.mlp import FuseMlp
+from attnc.passes.fuse.norm_linear import FuseNormLinear
 from attnc.passes.fuse.pool_linear import fuse_pool_linear
 from attnc.passes.fuse.residual_depthwise import fold_residual_depthwise
 from attnc.passes.fuse.single_head_attention import FuseSingleHeadAttention
@@ -56,6 +64,8 @@ def canonical() -> list[Pass]:
         CanonicalEinsum(),  # products are MatMuls from here on
         CanonicalAttention(),  # one spelling of attention, whatever the opset
         CanonicalGroupNorm(),  # one spelling for the attention's pattern
+        CanonicalLayerNorm(),  # linear layers take it up as one node
+        CanonicalGelu(),  # likewise
         CanonicalGlobalPool(),  # one spelling for gates and heads
         CanonicalPooledVector(),  # after the pooling has its form
         CanonicalPooledGate(),  # after the vector has its form
@@ -74,9 +84,22 @@ def fuse() -> list[Pass]:
         fuse_pool_linear(),  # the head
         FuseConvAdd(),  # residuals that no block took
         FuseConv(),  # last: every convolution that is left
+        *tokens(),  # after the head: PoolLinear takes a Gemm
         MergeDuplicates(),  # equal constants that the passes made, as zero biases
         DeadCode(),  # constants of what was replaced
         SettleOpset(),  # newer opsets: what is left is old enough by now
+    ]
+
+
+def tokens() -> list[Pass]:
+    """Linear layers on tokens and what stands around them, from the inside out."""
+    return [
+        FuseLinear(),  # first: the others start from a Linear
+        FoldLinearScale(),  # before the add, which would stand between
+        FuseLinearGelu(),  # before the norm, which reads either kind
+        FuseNormLinear(),  # a layer with a norm in front keeps its residual outside
+        FuseLinearAdd(),  # the layers that no norm took
+        FuseMlp(),  # both layers have their final form
     ]
 
 
