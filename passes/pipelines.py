@@ -13,8 +13,11 @@ from attnc.passes.canonical.layer_norm import CanonicalLayerNorm
 from attnc.passes.canonical.linear import CanonicalLinear
 from attnc.passes.canonical.opset import SettleOpset
 from attnc.passes.canonical.pool import CanonicalGlobalPool, CanonicalPooledVector
+from attnc.passes.canonical.pooled_batch_norm import FoldPooledBatchNorm
 from attnc.passes.canonical.pooled_gate import CanonicalPooledGate
 from attnc.passes.canonical.sequence import CanonicalSequence
+from attnc.passes.canonical.sink_transposes import SinkTransposes
+from attnc.passes.canonical.token_maps import CanonicalTokenMaps
 from attnc.passes.clean.constants import ConstantsToInitializers
 from attnc.passes.clean.dead import DeadCode
 from attnc.passes.clean.duplicates import MergeDuplicates
@@ -25,6 +28,7 @@ from attnc.passes.clean.repeat import Repeat
 from attnc.passes.clean.shapes import FoldShapes
 from attnc.passes.fuse.conv import FuseConv, FuseConvAdd
 from attnc.passes.fuse.feed_forward import fuse_feed_forward
+from attnc.passes.fuse.grid_pool import FuseGridPool
 from attnc.passes.fuse.inverted_bottleneck import fuse_inverted_bottleneck
 from attnc.passes.fuse.linear import FuseLinear
 from attnc.passes.fuse.linear_add import FuseLinearAdd
@@ -35,6 +39,7 @@ from attnc.passes.fuse.norm_linear import FuseNormLinear
 from attnc.passes.fuse.pool_linear import fuse_pool_linear
 from attnc.passes.fuse.residual_depthwise import fold_residual_depthwise
 from attnc.passes.fuse.single_head_attention import FuseSingleHeadAttention
+from attnc.passes.fuse.slots import FuseSlots
 from attnc.passes.fuse.squeeze_excite import fuse_squeeze_excite
 
 
@@ -68,6 +73,7 @@ def canonical() -> list[Pass]:
         CanonicalGelu(),  # likewise
         CanonicalGlobalPool(),  # one spelling for gates and heads
         CanonicalPooledVector(),  # after the pooling has its form
+        FoldPooledBatchNorm(),  # likewise
         CanonicalPooledGate(),  # after the vector has its form
         InferShapes(),  # canonical nodes between others have no shapes yet
     ]
@@ -82,6 +88,9 @@ def fuse() -> list[Pass]:
         fuse_squeeze_excite(),  # the inverted bottleneck holds one
         fuse_inverted_bottleneck(),  # before its convolutions are fused one by one
         fuse_pool_linear(),  # the head
+        FuseGridPool(),  # GLMix's first slots, from the map
+        FuseSlots(),  # before its products look like linear layers
+        *channels_last(),  # after SHViT's mixer is gone, whose tokens need no such form
         FuseConvAdd(),  # residuals that no block took
         FuseConv(),  # last: every convolution that is left
         *tokens(),  # after the head: PoolLinear takes a Gemm
@@ -100,6 +109,15 @@ def tokens() -> list[Pass]:
         FuseNormLinear(),  # a layer with a norm in front keeps its residual outside
         FuseLinearAdd(),  # the layers that no norm took
         FuseMlp(),  # both layers have their final form
+    ]
+
+
+def channels_last() -> list[Pass]:
+    """Lets layers behind a LayerNorm over the channels of a map look like a transformer's."""
+    steps: list[Pass] = [CanonicalTokenMaps(), SinkTransposes()]
+    return [
+        *steps,  # before the convolutions among them are fused as such
+        Repeat(steps, "repeat_layout", "each of the two uncovers work of the other"),
     ]
 
 

@@ -17,11 +17,13 @@ MOST_ROUNDS = 50
 class Repeat:
     """Rounds over `passes`, until a round changes nothing."""
 
-    name = "repeat_folding"
-    reason = "folded sizes give shapes, and shapes give more sizes to fold"
-
-    def __init__(self, passes: Sequence[Pass]) -> None:
-        self.passes = tuple(passes)
+    def __init__(
+        self,
+        passes: Sequence[Pass],
+        name: str = "repeat_folding",
+        reason: str = "folded sizes give shapes, and shapes give more sizes to fold",
+    ) -> None:
+        self.passes, self.name, self.reason = tuple(passes), name, reason
 
     def run(self, model: ir.Model) -> PassResult:
         """Sum of all matches; the near-misses of the last round."""
