@@ -41,6 +41,7 @@ from attnc.passes.fuse.residual_depthwise import fold_residual_depthwise
 from attnc.passes.fuse.single_head_attention import FuseSingleHeadAttention
 from attnc.passes.fuse.slots import FuseSlots
 from attnc.passes.fuse.squeeze_excite import fuse_squeeze_excite
+from attnc.passes.fuse.window_attention import FuseWindowAttention
 
 
 def clean() -> list[Pass]:
@@ -83,6 +84,7 @@ def fuse() -> list[Pass]:
     """Replaces patterns by semantic operators, blocks before layers."""
     return [
         fold_residual_depthwise(),  # before Conv + Add takes the residual
+        FuseWindowAttention(),  # before anything takes the residual or a projection
         FuseSingleHeadAttention(),  # blocks first: layers inside them are then gone
         fuse_feed_forward(),  # likewise
         fuse_squeeze_excite(),  # the inverted bottleneck holds one
