@@ -128,7 +128,7 @@ def out_of(softmax: ir.Node, count: int, batch: int) -> ir.Value:
             reads[value] -= 1
         for value in node.outputs:
             if value.is_graph_output():
-                raise Refuse(f"{value.name!r} inside is an output of the graph", node)
+                raise Refuse("the attention weights do not come together before an output", node)
             reads[value] = len(value.uses())
         still = [value for value, left in reads.items() if left]
         whole = product and still == [node.outputs[0]]
