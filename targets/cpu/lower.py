@@ -25,6 +25,7 @@ from attnc.compiler.ops import (
 from attnc.compiler.ops.base import DOMAIN, Array
 from attnc.compiler.ops.lowered import Lowering
 from attnc.compiler.ops.registry import make_node
+from attnc.compiler.ops.window_attention import VARIANTS as WINDOW_ATTENTIONS
 from attnc.compiler.provenance import copy_metadata
 from attnc.targets.cpu.layout import Layout, to_first, transpose
 from attnc.targets.cpu.moves import follow
@@ -61,6 +62,7 @@ DIRECT = frozenset(
         "SlotDispatchAdd",
         "SparseAttention",
         "SparseAttentionActive",
+        *(operator.name for operator in WINDOW_ATTENTIONS.values()),
     }
 )
 LOWERED_NAMES = frozenset(name for choices in LOWERINGS.values() for name, _ in choices) | DIRECT
