@@ -103,6 +103,19 @@ class PassEntry(Part):
     graph_hash: str
 
 
+class Verdict(Part):
+    """Whether a fused operator at some shapes earned its place on the machine that exported.
+
+    "body": its standard operators were faster, and stand in the graph in its place.
+    """
+
+    operator: str
+    shapes: str
+    nodes: int
+    verdict: Literal["fused", "body", "not measured"]
+    reason: str = ""
+
+
 class KernelLibrary(Part):
     """A kernel library of the bundle and the machine it is for (`linux-x86_64`, ...)."""
 
@@ -137,6 +150,7 @@ class Manifest(Part):
     passes: tuple[PassEntry, ...]
     operators: dict[str, int]
     not_lowered: tuple[Place, ...]
+    verdicts: tuple[Verdict, ...] = ()
     kernels: tuple[KernelLibrary, ...]
     reference: tuple[ReferenceCase, ...]
     built_with: dict[str, str]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,14 @@ class Done:
     code: int
     out: str
     err: str
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_timing() -> Iterator[None]:
+    """Exports keep every fused operator, so that no test depends on how fast anything was."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ATTNC_MEASURE", "0")
+        yield
 
 
 Cli = Callable[..., Done]

@@ -21,6 +21,7 @@ from attnc.compiler.staging import check_output, staged_folder
 if TYPE_CHECKING:
     from torch import nn
 
+    from attnc.compiler.cli.earning import Judge
     from attnc.compiler.pipeline import PassRecord
     from attnc.compiler.trace.traced import TracedModel
     from attnc.runtimes.attnc_runner import AttncRunner
@@ -46,6 +47,7 @@ def export(
     options: Mapping[str, Any] | None = None,
     labels: str | Path | None = None,
     kernels: bool = True,
+    measure: bool | None = None,
     force: bool = False,
     progress: Progress = SILENT,
 ) -> Bundle:
@@ -53,10 +55,12 @@ def export(
 
     `model` is a listed name, a torch module, `package.module:factory`, an .onnx or a .pt2 file;
     `image_size` pixels, one number or (height, width); `batch` a number or "dynamic". `output`
-    appears whole or not at all; an existing one is replaced only with `force`.
+    appears whole or not at all; an existing one is replaced only with `force`. `measure` says
+    whether each fused operator is timed against its body; None: unless ATTNC_MEASURE is 0.
     Raises UsageError, UnsupportedError, or MissingRuntimeError if a kernel library is not built.
     """
     from attnc.compiler import contents
+    from attnc.compiler.cli.earning import judge
 
     clock = Clock(progress)
     device = _profile(target, profile)
@@ -68,16 +72,19 @@ def export(
     with clock.timed("passes", "rewriting the graph"):
         records = _run_passes(traced)
     with staged_folder(Path(output), force=force) as folder:
-        with clock.timed("emit", "packing the weights"):
-            emission = _emit(traced, device, folder, libraries)
+        judged = judge(device, libraries, measure, progress)
+        with clock.timed("emit", "packing the weights, timing the fused operators"):
+            emission = _emit(traced, device, folder, libraries, judged)
         with clock.timed("reference", "recording outputs of the source"):
             cases = contents.write_reference(folder, _exact(traced), traced.input)
         if names is not None:
             contents.write_labels(folder, names)
         manifest = _manifest(traced, device, records, emission, libraries).model_copy(
-            update={"reference": cases}
+            update={"reference": cases, "verdicts": judged.verdicts()}
         )
-        contents.write_records(folder, manifest, _readings(model, checkpoint, records, clock))
+        readings = _readings(model, checkpoint, records, clock)
+        readings["verdicts"] = judged.readings()
+        contents.write_records(folder, manifest, readings)
     return Bundle.open(output)
 
 
@@ -216,11 +223,11 @@ def _run_passes(traced: TracedModel) -> list[PassRecord]:
 
 
 def _emit(
-    traced: TracedModel, profile: Profile, folder: Path, libraries: dict[str, Path]
+    traced: TracedModel, profile: Profile, folder: Path, libraries: dict[str, Path], judged: Judge
 ) -> Emission:
     from attnc.targets.cpu.emit import emit
 
-    return emit(traced.model, profile, folder, libraries)
+    return emit(traced.model, profile, folder, libraries, judged.keeps)
 
 
 def _exact(traced: TracedModel) -> Function:

@@ -49,6 +49,10 @@ def export(
     no_kernels: Annotated[
         bool, typer.Option("--no-kernels", help="Leave the kernel library out.")
     ] = False,
+    no_measure: Annotated[
+        bool,
+        typer.Option("--no-measure", help="Keep every fused operator without timing its body."),
+    ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Replace all of an output folder that is not empty.")
     ] = False,
@@ -76,12 +80,16 @@ def export(
             options=parse_options(option),
             labels=labels,
             kernels=not no_kernels,
+            measure=False if no_measure else None,
             force=force,
             progress=shown,
         )
     manifest = bundle.manifest
     total = sum(entry.bytes for entry in manifest.files)
     note(f"{bundle.path}: {manifest.model} for {manifest.target}, {total / 1e6:.1f} MB")
+    for verdict in manifest.verdicts:
+        if verdict.verdict == "body":
+            note(f"faster as standard operators: {verdict.operator} ({verdict.shapes})")
     for place in manifest.not_lowered:
         note(f"on its function body: {place.node} ({place.module}): {place.reason}")
     write_json({"path": str(bundle.path), "manifest": manifest.model_dump(mode="json")}, json)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +11,12 @@ import onnx_ir as ir
 
 import attnc
 from attnc.compiler.errors import UnsupportedError
+from attnc.compiler.ops.base import DOMAIN
+from attnc.compiler.ops.inline import inline_body
 from attnc.compiler.ops.registry import attach_functions
 from attnc.compiler.provenance import describe
 from attnc.targets.cpu.checks import check_model
-from attnc.targets.cpu.lower import Refusal, lower
+from attnc.targets.cpu.lower import LOWERED_NAMES, Refusal, lower
 from attnc.targets.profile import Profile
 
 MODEL_FILE = "model.onnx"
@@ -31,14 +33,22 @@ class Emission:
 
 
 def emit(
-    model: ir.Model, profile: Profile, folder: Path, libraries: Mapping[str, Path]
+    model: ir.Model,
+    profile: Profile,
+    folder: Path,
+    libraries: Mapping[str, Path],
+    keeps: Callable[[ir.Node], bool] = lambda node: True,
 ) -> Emission:
     """Lower the model in place and write it to an existing, empty folder.
 
     `libraries` maps platform names to kernel libraries to be copied along; without any, the
-    bundle runs on the function bodies alone.
+    bundle runs on the function bodies alone. `keeps` tells of a fused node that has a kernel
+    whether it stays; otherwise its body takes its place.
     """
     refusals = lower(model)
+    for node in [node for node in model.graph if _has_kernel(node)]:
+        if not keeps(node):
+            inline_body(node)
     operators = attach_functions(model)
     finish(model, profile)
     check_model(model)
@@ -46,6 +56,10 @@ def emit(
     (folder / MODEL_FILE).write_bytes(data)
     files = [MODEL_FILE, *copy_libraries(folder, libraries)]
     return Emission(tuple(files), tuple(operators), tuple(refusals))
+
+
+def _has_kernel(node: ir.Node) -> bool:
+    return node.domain == DOMAIN and node.op_type in LOWERED_NAMES
 
 
 def finish(model: ir.Model, profile: Profile) -> None:

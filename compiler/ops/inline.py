@@ -1,0 +1,48 @@
+"""Put the standard operators of a fused operator's body in its place.
+
+x -> FeedForward -> y    becomes    x -> Conv -> Clip -> Conv -> Add -> y
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from attnc.compiler.ops.registry import get
+from attnc.compiler.provenance import copy_metadata
+
+
+def inline_body(node: ir.Node) -> None:
+    """Replace a node of the domain `attnc` by its body; names and metadata come from the node."""
+    function, graph = get(node.op_type).function(), node.graph
+    assert graph is not None
+    values: dict[ir.Value | None, ir.Value | None] = {None: None}
+    values.update(zip(function.inputs, node.inputs, strict=False))
+    for index, inner in enumerate(function):
+        copy = ir.Node(
+            inner.domain,
+            inner.op_type,
+            [values.get(value) for value in inner.inputs],
+            attributes=[_resolved(attribute, node) for attribute in inner.attributes.values()],
+            num_outputs=len(inner.outputs),
+            name=f"{node.name}/{index}",
+        )
+        for old, new in zip(inner.outputs, copy.outputs, strict=True):
+            new.name = f"{node.outputs[0].name}/{old.name}"
+            values[old] = new
+        copy_metadata([node], [copy])
+        graph.insert_before(node, copy)
+    for old, inner_output in zip(node.outputs, function.outputs, strict=True):
+        result = values[inner_output]
+        assert result is not None
+        result.name, result.shape, result.type = old.name, old.shape, old.type
+        ir.convenience.replace_all_uses_with(old, result, replace_graph_outputs=True)
+    graph.remove(node, safe=True)
+
+
+def _resolved(attribute: ir.Attr, node: ir.Node) -> ir.Attr:
+    """The attribute with the node's value, where the body refers to one."""
+    if not attribute.is_ref():
+        return attribute
+    assert attribute.ref_attr_name is not None
+    given = node.attributes[attribute.ref_attr_name]
+    return ir.Attr(attribute.name, given.type, given.value)
