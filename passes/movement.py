@@ -25,11 +25,11 @@ def apply_move(node: ir.Node, arrays: list[Array], batch: int) -> list[Array]:
 
 
 def concrete_shape(value: ir.Value, batch: int) -> tuple[int, ...]:
-    """The shape with `batch` for a symbolic first size; refuses any other symbolic size."""
+    """The shape with `batch` for the symbolic size; refuses if there are several."""
     sizes = shape(value)
     if sizes is None:
         raise Refuse(f"the shape of {value.name!r} is unknown", value.producer())
-    if any(size is None for size in sizes[1:]):
+    if sizes.count(None) > 1:
         raise Refuse(f"{value.name!r} has symbolic sizes: {value.shape}", value.producer())
     return tuple(batch if size is None else size for size in sizes)
 

@@ -45,16 +45,22 @@ class View:
 
     def batches(self) -> tuple[int, ...]:
         """Batch sizes to look at: the fixed one, or two probes for a symbolic one."""
-        sizes = [source.shape[0] for source in self.sources if source.shape]
-        fixed = [size for size in sizes if isinstance(size, int)]
-        return (fixed[0],) if len(fixed) == len(sizes) and fixed else PROBES
+        sizes = [source.shape for source in self.sources if source.shape]
+        fixed = [size[0] for size in sizes if all(isinstance(part, int) for part in size)]
+        return (int(fixed[0]),) if len(fixed) == len(sizes) and fixed else PROBES
 
-    def indices(self, batch: int) -> Indices:
-        """For each element of `value` its flat index into the sources, laid end to end."""
+    def indices(self, batch: int, total: int | None = None) -> Indices:
+        """For each element of `value` its flat index into the sources, laid end to end.
+
+        `total` is the number of elements of the only source where its symbolic first size is
+        not the batch.
+        """
         arrays: dict[ir.Value, Indices] = {}
         offset = 0
         for source in self.sources:
             sizes = concrete_shape(source, batch)
+            if total is not None:
+                sizes = (total // int(np.prod(sizes[1:], dtype=np.int64)), *sizes[1:])
             count = int(np.prod(sizes, dtype=np.int64))
             arrays[source] = np.arange(offset, offset + count, dtype=np.int64).reshape(sizes)
             offset += count
