@@ -26,6 +26,7 @@ from attnc.passes.clean.identity import RemoveIdentity
 from attnc.passes.clean.infer import InferShapes
 from attnc.passes.clean.repeat import Repeat
 from attnc.passes.clean.shapes import FoldShapes
+from attnc.passes.fuse.attention import FuseAttention
 from attnc.passes.fuse.conv import FuseConv, FuseConvAdd
 from attnc.passes.fuse.feed_forward import fuse_feed_forward
 from attnc.passes.fuse.grid_pool import FuseGridPool
@@ -86,6 +87,7 @@ def fuse() -> list[Pass]:
         fold_residual_depthwise(),  # before Conv + Add takes the residual
         FuseWindowAttention(),  # before anything takes the residual or a projection
         FuseSingleHeadAttention(),  # blocks first: layers inside them are then gone
+        FuseAttention(),  # before the layers around it: it may reorder their weights
         fuse_feed_forward(),  # likewise
         fuse_squeeze_excite(),  # the inverted bottleneck holds one
         fuse_inverted_bottleneck(),  # before its convolutions are fused one by one

@@ -45,9 +45,10 @@ class View:
 
     def batches(self) -> tuple[int, ...]:
         """Batch sizes to look at: the fixed one, or two probes for a symbolic one."""
-        sizes = [source.shape for source in self.sources if source.shape]
-        fixed = [size[0] for size in sizes if all(isinstance(part, int) for part in size)]
-        return (int(fixed[0]),) if len(fixed) == len(sizes) and fixed else PROBES
+        sizes = [list(source.shape) for source in self.sources if source.shape]
+        first = sizes[0][0] if sizes else None
+        fixed = all(isinstance(size, int) for part in sizes for size in part)
+        return (first,) if fixed and isinstance(first, int) else PROBES
 
     def indices(self, batch: int, total: int | None = None) -> Indices:
         """For each element of `value` its flat index into the sources, laid end to end.
