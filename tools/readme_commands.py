@@ -21,7 +21,10 @@ _BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 # A benchmark as long as its figures deserve has no place in a test.
-_SHORT = ("--rounds", "2", "--burst", "1", "--footprint", "1")
+_SHORT = {
+    "bench": ("--rounds", "2", "--burst", "1", "--footprint", "1"),
+    "crossover": ("--quick", "--keep", "0.5", "--image-size", "32", "--batch", "1"),
+}
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ def run_step(step: Step, folder: Path) -> str:
         command = [sys.executable, "-c", step.text]
     else:
         words = shlex.split(step.text, comments=True)[1:]
-        short = _SHORT if words[:1] == ["bench"] else ()
+        short = _SHORT.get(words[0], ())
         command = [sys.executable, "-m", "attnc", *words, *short]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     return "" if done.returncode == 0 else f"exit code {done.returncode}\n{done.stderr[-2000:]}"

@@ -6,7 +6,7 @@ With the command line the one place where emitting and running meet.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from attnc.compiler.progress import SILENT, Progress
 from attnc.compiler.staging import check_output, staged_folder
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
     from torch import nn
 
     from attnc.compiler.cli.earning import Judge
@@ -86,6 +87,29 @@ def export(
         readings["verdicts"] = judged.readings()
         contents.write_records(folder, manifest, readings)
     return Bundle.open(output)
+
+
+def compile_folder(
+    model: str,
+    folder: Path,
+    *,
+    image_size: int,
+    batch: int,
+    options: Mapping[str, Any],
+    look: Callable[[ir.Model], None],
+) -> None:
+    """Write what a benchmark needs of a listed model for this machine, no bundle, into `folder`.
+
+    `look` sees the graph after the passes, before it is lowered. Raises what `export` raises.
+    """
+    from attnc.compiler.cli.earning import judge
+
+    device = _profile("cpu", None)
+    libraries = _libraries(device)
+    traced = _trace(model, image_size, batch, None, None, 0, options)
+    _run_passes(traced)
+    look(traced.model)
+    _emit(traced, device, folder, libraries, judge(device, libraries, None, SILENT))
 
 
 def open(path: str | Path, *, threads: int | None = None, kernels: bool = True) -> AttncRunner:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from attnc.compiler.cli.bench import bench
+from attnc.compiler.cli.crossover import crossover
 from attnc.compiler.cli.doctor import doctor
 from attnc.compiler.cli.explain import explain
 from attnc.compiler.cli.export import export
@@ -51,6 +52,7 @@ def root(
 app.command("export")(export)
 app.command("verify")(verify)
 app.command("bench")(bench)
+app.command("crossover")(crossover)
 app.command("run")(run)
 app.command("explain")(explain)
 app.command("list")(list_things)

@@ -69,6 +69,21 @@ def parse_numbers(text: str, option: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(_positive(part, option, "numbers of at least 1") for part in parts))
 
 
+def parse_rates(text: str, option: str) -> tuple[float, ...]:
+    """`0.9,0.7` to distinct rates in (0, 1], in the order given."""
+    rates = []
+    for part in (part.strip() for part in text.split(",") if part.strip()):
+        rate = float(part) if re.fullmatch(r"\d*\.?\d+", part) else 0.0
+        if not 0 < rate <= 1:
+            raise UsageError(
+                f"{option} {part!r} is not in (0, 1]", remedy="keep rates, as in 0.9,0.7,0.5"
+            )
+        rates.append(rate)
+    if not rates:
+        raise UsageError(f"{option} is empty", remedy="keep rates, as in 0.9,0.7,0.5")
+    return tuple(dict.fromkeys(rates))
+
+
 def parse_names(text: str, option: str) -> tuple[str, ...]:
     """`ort,torch` to distinct names, in the order given."""
     names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
