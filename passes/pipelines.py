@@ -39,6 +39,7 @@ from attnc.passes.fuse.mlp import FuseMlp
 from attnc.passes.fuse.norm_linear import FuseNormLinear
 from attnc.passes.fuse.pool_linear import fuse_pool_linear
 from attnc.passes.fuse.residual_depthwise import fold_residual_depthwise
+from attnc.passes.fuse.select_tokens import FuseSelectTokens
 from attnc.passes.fuse.single_head_attention import FuseSingleHeadAttention
 from attnc.passes.fuse.slots import FuseSlots
 from attnc.passes.fuse.squeeze_excite import fuse_squeeze_excite
@@ -87,6 +88,7 @@ def fuse() -> list[Pass]:
         fold_residual_depthwise(),  # before Conv + Add takes the residual
         FuseWindowAttention(),  # before anything takes the residual or a projection
         FuseSingleHeadAttention(),  # blocks first: layers inside them are then gone
+        FuseSelectTokens(),  # before attention, whose weights it would be a second reader of
         FuseAttention(),  # before the layers around it: it may reorder their weights
         fuse_feed_forward(),  # likewise
         fuse_squeeze_excite(),  # the inverted bottleneck holds one
