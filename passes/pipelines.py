@@ -44,6 +44,7 @@ from attnc.passes.fuse.single_head_attention import FuseSingleHeadAttention
 from attnc.passes.fuse.slots import FuseSlots
 from attnc.passes.fuse.squeeze_excite import fuse_squeeze_excite
 from attnc.passes.fuse.window_attention import FuseWindowAttention
+from attnc.passes.sparse.sparse_attention import FuseSparseAttention
 
 
 def clean() -> list[Pass]:
@@ -87,6 +88,7 @@ def fuse() -> list[Pass]:
     return [
         fold_residual_depthwise(),  # before Conv + Add takes the residual
         FuseWindowAttention(),  # before anything takes the residual or a projection
+        FuseSparseAttention(),  # whole, before the linear layers inside are fused on their own
         FuseSingleHeadAttention(),  # blocks first: layers inside them are then gone
         FuseSelectTokens(),  # before attention, whose weights it would be a second reader of
         FuseAttention(),  # before the layers around it: it may reorder their weights

@@ -1,0 +1,1 @@
+"""Attention in which each query meets only some keys."""
