@@ -25,6 +25,8 @@ inline void dw_store(float* p, V v, Int n) {
     storen(p, v, n);
 }
 
+#include "depthwise_runs.h"
+
 // Any window at any place, border included.
 template <bool Full>
 inline void dw_point(const Dw& d, Int oy, Int ox) {
@@ -49,11 +51,11 @@ struct DwRows {
   Int pixel[3];
 };
 
-// N neighbouring outputs of a 3x3 window of stride S: shared columns are loaded once. The first
+// N neighbouring outputs of a 3x3 window of stride two: shared columns are loaded once. The first
 // (Left) or the last (Right) column may be outside the image.
-template <int S, int N, bool Left, bool Right, bool Full>
+template <int N, bool Left, bool Right, bool Full>
 ATTNC_INLINE void dw3x3(const Dw& d, const V* w, V bias, const DwRows& x, Int ix, float* y) {
-  constexpr int kColumns = S * (N - 1) + 3;
+  constexpr int kColumns = 2 * (N - 1) + 3;
   V acc[N];
   ATTNC_UNROLL
   for (int i = 0; i < N; ++i) acc[i] = bias;
@@ -66,7 +68,7 @@ ATTNC_INLINE void dw3x3(const Dw& d, const V* w, V bias, const DwRows& x, Int ix
       const V v = dw_load<Full>(row + col * x.pixel[ky], d.lanes);
       ATTNC_UNROLL
       for (int i = 0; i < N; ++i)
-        if (col >= S * i && col < S * i + 3) acc[i] = fma(v, w[ky * 3 + col - S * i], acc[i]);
+        if (col >= 2 * i && col < 2 * i + 3) acc[i] = fma(v, w[ky * 3 + col - 2 * i], acc[i]);
     }
   }
   ATTNC_UNROLL
@@ -76,20 +78,20 @@ ATTNC_INLINE void dw3x3(const Dw& d, const V* w, V bias, const DwRows& x, Int ix
 
 constexpr int kDwRun = W == 16 ? 4 : 2;  // outputs at a time: nine weights stay in registers
 
-template <int S, int N, bool Full>
+template <int N, bool Full>
 ATTNC_INLINE void dw3x3_edges(const Dw& d, const V* w, V bias, const DwRows& x, Int ix, float* y) {
-  const bool left = ix<0, right = ix + S * (N - 1) + 3> d.width;
+  const bool left = ix<0, right = ix + 2 * (N - 1) + 3> d.width;
   if (left && right)
-    dw3x3<S, N, true, true, Full>(d, w, bias, x, ix, y);
+    dw3x3<N, true, true, Full>(d, w, bias, x, ix, y);
   else if (left)
-    dw3x3<S, N, true, false, Full>(d, w, bias, x, ix, y);
+    dw3x3<N, true, false, Full>(d, w, bias, x, ix, y);
   else if (right)
-    dw3x3<S, N, false, true, Full>(d, w, bias, x, ix, y);
+    dw3x3<N, false, true, Full>(d, w, bias, x, ix, y);
   else
-    dw3x3<S, N, false, false, Full>(d, w, bias, x, ix, y);
+    dw3x3<N, false, false, Full>(d, w, bias, x, ix, y);
 }
 
-template <int S, bool Full>
+template <bool Full>
 inline void dw3x3_rows(const Dw& d, Int begin, Int end) {
   alignas(64) const float zeros[W] = {};
   V w[9];
@@ -99,49 +101,48 @@ inline void dw3x3_rows(const Dw& d, Int begin, Int end) {
   for (Int oy = begin; oy < end; ++oy) {
     DwRows x;
     for (int k = 0; k < 3; ++k) {
-      const Int iy = oy * S - d.win.top + k;
+      const Int iy = oy * 2 - d.win.top + k;
       const bool inside = iy >= 0 && iy < d.h;
       x.at[k] = inside ? d.x + iy * d.width * d.x_pixel : zeros;
       x.pixel[k] = inside ? d.x_pixel : 0;
     }
     float* y = d.y + oy * d.ow * d.y_pixel;
     for (Int ox = 0; ox < d.ow;) {
-      const Int ix = ox * S - d.win.left, left = d.ow - ox;
+      const Int ix = ox * 2 - d.win.left, left = d.ow - ox;
       float* at = y + ox * d.y_pixel;
       if (left >= kDwRun) {
-        dw3x3_edges<S, kDwRun, Full>(d, w, bias, x, ix, at);
+        dw3x3_edges<kDwRun, Full>(d, w, bias, x, ix, at);
         ox += kDwRun;
       } else if (kDwRun > 2 && left >= 2) {
-        dw3x3_edges<S, 2, Full>(d, w, bias, x, ix, at);
+        dw3x3_edges<2, Full>(d, w, bias, x, ix, at);
         ox += 2;
       } else {
-        dw3x3_edges<S, 1, Full>(d, w, bias, x, ix, at);
+        dw3x3_edges<1, Full>(d, w, bias, x, ix, at);
         ++ox;
       }
     }
   }
 }
 
-// A 3x3 window that is at most one column out of the image on either side.
-inline bool dw_is_plain(const Dw& d) {
+// A 3x3 window of stride two that is at most one column out of the image on either side.
+inline bool dw_is_halving(const Dw& d) {
   const AttncWindow& w = d.win;
   return w.kh == 3 && w.kw == 3 && w.dilation_h == 1 && w.dilation_w == 1 && w.left <= 1 &&
-         w.stride_h == w.stride_w && w.stride_w <= 2 &&
-         (d.ow - 1) * w.stride_w - w.left + 3 <= d.width + 1;
+         w.stride_h == 2 && w.stride_w == 2 && (d.ow - 1) * 2 - w.left + 3 <= d.width + 1;
 }
 
 template <bool Full>
 inline void dw_rows(const Dw& d, Int begin, Int end) {
-  if (dw_is_plain(d)) {
-    if (d.win.stride_w == 1) return dw3x3_rows<1, Full>(d, begin, end);
-    return dw3x3_rows<2, Full>(d, begin, end);
-  }
+  if (dw_is_halving(d)) return dw3x3_rows<Full>(d, begin, end);
   for (Int oy = begin; oy < end; ++oy)
     for (Int ox = 0; ox < d.ow; ++ox) dw_point<Full>(d, oy, ox);
 }
 
 // `channels` channels (weights and bias padded to 16), output rows [begin, end).
 inline void dw_channels(Dw d, Int channels, Int begin, Int end) {
+  const Int width = dw_run_width(d.win);
+  if (width == 3) return dw_run_channels<3>(d, channels, begin, end);
+  if (width == 5) return dw_run_channels<5>(d, channels, begin, end);
   for (Int c = 0; c < channels; c += W) {
     d.lanes = least(W, channels - c);
     if (d.lanes == W)
@@ -169,12 +170,14 @@ inline Dw dw_over(const Arguments& a) {
   return d;
 }
 
-constexpr Int kDwChannels = 64;  // of a task
+constexpr Int kDwChannels = 64, kDwRowsOfTask = 14;
 
 inline void depthwise_task(void* arg, size_t index) {
   const AttncDepthwise& a = *(const AttncDepthwise*)arg;
-  const Int parts = ceil_div(a.c, kDwChannels);
-  const Int b = (Int)index / parts, c = (Int)index % parts * kDwChannels;
+  const Int parts = ceil_div(a.c, kDwChannels), blocks = ceil_div(a.oh, kDwRowsOfTask);
+  const Int b = (Int)index / blocks / parts, c = (Int)index / blocks % parts * kDwChannels;
+  Int begin, end;
+  rows_of(a.oh, blocks, (Int)index % blocks, &begin, &end);
   Dw d = dw_over(a);
   d.x = a.x + b * a.h * a.width * a.c + c;
   d.y = a.y + b * a.oh * a.ow * a.c + c;
@@ -182,11 +185,11 @@ inline void depthwise_task(void* arg, size_t index) {
   d.bias = a.bias + c;
   d.x_pixel = d.y_pixel = a.c;
   d.w_tap = round16(a.c);
-  dw_channels(d, least(kDwChannels, a.c - c), 0, a.oh);
+  dw_channels(d, least(kDwChannels, a.c - c), begin, end);
 }
 
 AttncStatus depthwise_f32(const AttncHost* host, const AttncDepthwise* a) {
-  const Int tasks = a->batch * ceil_div(a->c, kDwChannels);
+  const Int tasks = a->batch * ceil_div(a->c, kDwChannels) * ceil_div(a->oh, kDwRowsOfTask);
   if (tasks > 0) host->parallel_for(host->user, (size_t)tasks, depthwise_task, (void*)a);
   return kAttncOk;
 }
