@@ -1,4 +1,4 @@
-"""`make bench-kernels`: every kernel at every shape of SHViT S1-S4 against this core's peak.
+"""`make bench-kernels`: the kernels at the shapes of the models against this core's peak.
 
 One thread, no runtime around the kernel. Warm: operands where the last call left them. Cold:
 the caches are flushed first, as the 25-66 MB of a model's weights do to each layer at batch 1.
@@ -20,6 +20,7 @@ from rich.table import Table
 
 from attnc.runtimes.cpu.build import build
 from attnc.runtimes.cpu.library import cpu_features, host_target
+from attnc.tools import bench_tokens
 
 # image size, widths, partial widths (the published architectures, model_defs/shvit.py)
 MODELS = {
@@ -134,6 +135,9 @@ def bottleneck(batch: int, size: int, c: int, n: int) -> Shape:
 
 def shapes_of(model: str, batch: int) -> Iterator[Shape]:
     """The distinct invocations of one model, in order."""
+    if model in bench_tokens.MODELS:
+        yield from (Shape(*call) for call in bench_tokens.shapes_of(model, batch))
+        return
     size, widths, partial = MODELS[model]
     stem = (3, widths[0] // 8, widths[0] // 4, widths[0] // 2, widths[0])
     for i in range(4):
@@ -274,13 +278,14 @@ def show(readings: list[Reading], peaks: dict[str, float], stream: Console) -> N
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="attnc.tools.bench_kernels", description=__doc__)
-    parser.add_argument("--models", default=",".join(MODELS), help="of " + ", ".join(MODELS))
+    models = (*MODELS, *bench_tokens.MODELS)
+    parser.add_argument("--models", default=",".join(models), help="of " + ", ".join(models))
     parser.add_argument("--isa", help="default: every one that this processor has")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--json", help="file, or - for standard output")
     a = parser.parse_args(arguments)
     isas = a.isa.split(",") if a.isa else cpu_features()
-    for wrong in set(isas) - set(cpu_features()) | set(a.models.split(",")) - set(MODELS):
+    for wrong in set(isas) - set(cpu_features()) | set(a.models.split(",")) - set(models):
         parser.error(f"{wrong} is unknown or not available here")
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
