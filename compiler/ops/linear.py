@@ -118,3 +118,5 @@ LINEAR_ADD = make("LinearAdd", add=True)
 LINEAR_GELU = make("LinearGelu", with_gelu=True)
 NORM_LINEAR = make("NormLinear", norm=True)
 NORM_LINEAR_GELU = make("NormLinearGelu", norm=True, with_gelu=True)
+
+VARIANTS = (LINEAR, LINEAR_ADD, LINEAR_GELU, NORM_LINEAR, NORM_LINEAR_GELU)

@@ -27,7 +27,15 @@ from attnc.compiler.ops.linear import (
     NORM_LINEAR,
     NORM_LINEAR_GELU,
 )
+from attnc.compiler.ops.linear_packed import (
+    LINEAR_ADD_PACKED,
+    LINEAR_GELU_PACKED,
+    LINEAR_PACKED,
+    NORM_LINEAR_GELU_PACKED,
+    NORM_LINEAR_PACKED,
+)
 from attnc.compiler.ops.mlp import MLP
+from attnc.compiler.ops.mlp_packed import MLP_PACKED
 from attnc.compiler.ops.pool_linear import POOL_LINEAR
 from attnc.compiler.ops.pool_linear_nhwc import POOL_LINEAR_NHWC
 from attnc.compiler.ops.select_tokens import SELECT_TOKENS
@@ -77,6 +85,12 @@ LOWERED: tuple[Operator, ...] = (
     CONV_TILES4_NHWC,
     DEPTHWISE_NHWC,
     FEED_FORWARD_NHWC,
+    LINEAR_PACKED,
+    LINEAR_ADD_PACKED,
+    LINEAR_GELU_PACKED,
+    NORM_LINEAR_PACKED,
+    NORM_LINEAR_GELU_PACKED,
+    MLP_PACKED,
     SINGLE_HEAD_ATTENTION_NHWC,
     INVERTED_BOTTLENECK_NHWC,
     POOL_LINEAR_NHWC,

@@ -30,6 +30,7 @@ ORT_LAYER = (
     "ort_ops_maps.cpp",
     "ort_ops_slots.cpp",
     "ort_ops_sparse.cpp",
+    "ort_ops_tokens.cpp",
     "ort_ops_window.cpp",
     "ort_register.cpp",
 )

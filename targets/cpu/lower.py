@@ -19,6 +19,9 @@ from attnc.compiler.ops import (
     depthwise_nhwc,
     feed_forward_nhwc,
     inverted_bottleneck_nhwc,
+    linear,
+    linear_packed,
+    mlp_packed,
     pool_linear_nhwc,
     single_head_attention_nhwc,
 )
@@ -47,6 +50,11 @@ LOWERINGS: dict[str, tuple[tuple[str, Lowering], ...]] = {
     "SingleHeadAttention": (("SingleHeadAttentionNhwc", single_head_attention_nhwc.LOWERING),),
     "InvertedBottleneck": (("InvertedBottleneckNhwc", inverted_bottleneck_nhwc.LOWERING),),
     "PoolLinear": (("PoolLinearNhwc", pool_linear_nhwc.LOWERING),),
+    "Mlp": (("MlpPacked", mlp_packed.LOWERING),),
+    **{
+        layer.name: ((f"{layer.name}Packed", linear_packed.lowering(layer)),)
+        for layer in linear.VARIANTS
+    },
 }
 
 

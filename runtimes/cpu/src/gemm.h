@@ -32,6 +32,7 @@ struct Gemm {
   float lo, hi;
   bool pairs = false;   // short runs, rows of A two floats apart: the stem (see stem_tile)
   Int store_ahead = 0;  // rows ahead of which the lines of C are asked for (short K only)
+  bool gelu = false;    // applied last, to a few panels at a time
 };
 
 // Memory that will be read soon. It is fetched into the level-2 cache a few lines at a time between
@@ -223,15 +224,20 @@ inline bool one_panel_at_a_time(const Gemm& g) {
 // Panels [first, last) of the product; `after` is what is wanted when they are done.
 inline void gemm(const Gemm& g, Int first, Int last, const Ahead& after) {
   const bool narrow = one_panel_at_a_time(g);
+  const bool deep = g.nruns > 1 || g.runs[0].length * 16 == g.b_panel;  // all of K
   for (Int p = first; p < last;) {
     const Int n = narrow ? 1 : group_size(last - p), q = p + n;
     Ahead ahead = after;
     if (q < last) {
       ahead.count = 0;
-      if (g.b_k == 16)
+      if (g.b_k == 16 && deep)
         ahead.add(g.b + q * g.b_panel, (narrow ? 1 : group_size(last - q)) * g.b_panel);
+      else if (g.b_k == 16)
+        ahead.add(g.b + q * g.b_panel + g.runs[0].b, g.runs[0].length * 16);
     }
     gemm_group(g, p, n, &ahead, 1);
+    for (; g.gelu && p < q; ++p)
+      gelu_panel(g.c + p * 16, g.ldc, g.m, least(16, g.n - p * 16));
     p = q;
   }
 }

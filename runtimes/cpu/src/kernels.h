@@ -54,6 +54,23 @@ struct AttncFeedForward {
   float lo, hi;
 };
 
+// y = x*W + bias on [rows, k] x [k, n], x normalised row by row first if `norm` is set; then GELU if
+// `gelu` is set, else the residual (which may be null) and the clamp.
+struct AttncLinear {
+  const float *x, *w, *bias, *residual;
+  float* y;
+  Int rows, k, n, norm, gelu;
+  float epsilon, lo, hi;
+};
+
+// y = x + gelu(normalised(x)*W1 + b1)*W2 + b2 on [rows, c]; W1 [c, hidden], W2 [hidden, c].
+struct AttncMlp {
+  const float *x, *w1, *b1, *w2, *b2;
+  float* y;
+  Int rows, c, hidden;
+  float epsilon;
+};
+
 // Single-head attention over the first dim_v channels (see compiler/ops); x, y [batch, tokens, c].
 struct AttncAttention {
   const float *x, *wqkv, *bqkv, *wproj, *bproj;
@@ -154,6 +171,8 @@ struct AttncSelect {
   K(conv_tiles_f32, AttncConv)                  \
   K(depthwise_f32, AttncDepthwise)              \
   K(feed_forward_f32, AttncFeedForward)         \
+  K(linear_f32, AttncLinear)                    \
+  K(mlp_f32, AttncMlp)                          \
   K(attention_f32, AttncAttention)              \
   K(bottleneck_f32, AttncBottleneck)            \
   K(pool_linear_f32, AttncPoolLinear)           \

@@ -29,7 +29,7 @@ class Case:
         node = helper.make_node(
             self.op, ["x", *names, *extra], ["y"], name="node", domain="attnc", **self.attributes
         )
-        dims = [f"d{i}" for i in range(4)] if symbolic else list(self.x.shape)
+        dims = [f"d{i}" for i in range(self.x.ndim)] if symbolic else list(self.x.shape)
         inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, dims)]
         for name, value in zip(extra, self.dynamic, strict=True):
             inputs.append(

@@ -33,6 +33,12 @@ KERNEL_OF = {
     "ConvTiles4Nhwc": "conv_tiles_f32",
     "DepthwiseNhwc": "depthwise_f32",
     "FeedForwardNhwc": "feed_forward_f32",
+    "LinearPacked": "linear_f32",
+    "LinearAddPacked": "linear_f32",
+    "LinearGeluPacked": "linear_f32",
+    "NormLinearPacked": "linear_f32",
+    "NormLinearGeluPacked": "linear_f32",
+    "MlpPacked": "mlp_f32",
     "SingleHeadAttentionNhwc": "attention_f32",
     "InvertedBottleneckNhwc": "bottleneck_f32",
     "PoolLinearNhwc": "pool_linear_f32",
@@ -174,6 +180,8 @@ def _pack(case: Case, inputs: list[int], y: int) -> ctypes.Structure:
         sizes = [*x, *out[1:3], *window]
     elif case.op == "FeedForwardNhwc":
         sizes = [x[0] * x[1] * x[2], x[3], a["hidden"]]
+    elif case.op.endswith("Packed"):
+        inputs, sizes, reals = _pack_tokens(case, inputs, reals)
     elif case.op == "SingleHeadAttentionNhwc":
         sizes = [x[0], x[1] * x[2], x[3], a["dim_qk"], a["dim_v"]]
         reals = [a["epsilon"], lo, hi]
@@ -191,6 +199,17 @@ def _pack(case: Case, inputs: list[int], y: int) -> ctypes.Structure:
     else:
         sizes, reals = [x[0], x[1] * x[2], x[3], a["out_features"]], []
     return _structure([*inputs, y], sizes, reals)
+
+
+def _pack_tokens(
+    case: Case, inputs: list[int], clamp: list[float]
+) -> tuple[list[int], list[int], list[float]]:
+    a, width, n = case.attributes, case.x.shape[-1], case.expected.shape[-1]
+    rows, reals = case.x.size // width, [a.get("epsilon", 0.0)]
+    if case.op == "MlpPacked":
+        return inputs, [rows, width, a["hidden"]], reals
+    sizes = [rows, width, n, "Norm" in case.op, "Gelu" in case.op]
+    return [*inputs, 0][:4], sizes, reals + clamp
 
 
 def _structure(pointers: list[int], integers: list[int], reals: list[float]) -> ctypes.Structure:
