@@ -1,6 +1,7 @@
 """Run every model of a folder on the inputs beside it; needs ONNX Runtime and NumPy only.
 
-python run_folder.py FOLDER [LIBRARY]: reads NAME.onnx and NAME.npz, writes NAME.out.npy.
+python run_folder.py FOLDER [LIBRARY]: reads NAME.onnx and NAME.npz, writes NAME.out.npz
+(o0, o1, ...).
 """
 
 import sys
@@ -18,4 +19,5 @@ for model in sorted(folder.glob("*.onnx")):
         options.register_custom_ops_library(library)
     session = ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
     feeds = dict(np.load(model.with_suffix(".npz")))
-    np.save(model.with_suffix(".out.npy"), session.run(None, feeds)[0])
+    outputs = {f"o{i}": value for i, value in enumerate(session.run(None, feeds))}
+    np.savez(model.with_suffix(".out.npz"), **outputs)
