@@ -17,9 +17,11 @@ class ModelConfig:
 
     `image_size` is (height, width) in pixels, the resolution it was trained for; `minimum_size` the
     smallest height and width it takes, `size_multiple` what must divide both, and `in_channels` the
-    depth of the input (single layers take feature maps). A picture is resized so that its short
-    side is `round(size / crop_pct)`, then cropped in the middle, scaled to [0, 1] and normalised
-    with `mean` and `std` (RGB order). `interpolation` is "bicubic" or "bilinear".
+    depth of the input (single layers take feature maps). `size_option` names the option of `create`
+    that makes the variant for other (square) pictures; empty if one network takes all sizes.
+    A picture is resized so that its short side is `round(size / crop_pct)`, then cropped in the
+    middle, scaled to [0, 1] and normalised with `mean` and `std` (RGB order). `interpolation` is
+    "bicubic" or "bilinear".
     """
 
     name: str
@@ -34,3 +36,4 @@ class ModelConfig:
     source: str = ""
     size_multiple: int = 1
     in_channels: int = 3
+    size_option: str = ""

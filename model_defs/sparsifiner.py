@@ -28,6 +28,7 @@ CONFIGS = {
         image_size=(arch.image_size, arch.image_size),
         minimum_size=PATCH,
         size_multiple=PATCH,
+        size_option="image_size",
         source="arXiv 2303.13755, github.com/lim142857/Sparsifiner",
     )
     for name, arch in ARCHITECTURES.items()

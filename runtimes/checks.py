@@ -48,17 +48,29 @@ class Report:
         return {"ok": self.ok, "checks": [check.as_json() for check in self.checks]}
 
 
-def parity_check(name: str, distance: Comparison, limit: float = RELATIVE_LIMIT) -> Check:
-    """Relative error against its limit; an output with NaN or infinity has no value and fails."""
+def parity_check(
+    name: str, distance: Comparison, limit: float = RELATIVE_LIMIT, note: str = ""
+) -> Check:
+    """Relative error against its limit; an output with NaN or infinity has no value and fails.
+
+    `note` says why the limit is what it is.
+    """
     if distance.relative == float("inf"):
         return Check(name, "failed", None, limit, "the output holds NaN or infinite values")
     if distance.relative <= limit:
-        return Check(name, "verified", distance.relative, limit)
-    return Check(name, "failed", distance.relative, limit, "the relative error is over the limit")
+        return Check(name, "verified", distance.relative, limit, note)
+    reason = "the relative error is over the limit"
+    return Check(name, "failed", distance.relative, limit, f"{reason}; {note}" if note else reason)
 
 
-def top1_check(name: str, distance: Comparison) -> Check:
-    """The largest logit is that of the source model, for every picture."""
+def top1_check(name: str, distance: Comparison, *, near_tie: bool = False) -> Check:
+    """The largest logit is that of the source model, for every picture.
+
+    Where two classes are closer than the tolerance (`near_tie`), another one says nothing.
+    """
     if distance.top1 == 1.0:
         return Check(name, "verified", 1.0, 1.0)
+    if near_tie:
+        reason = "another class comes first, but closer than the tolerance of the logits"
+        return Check(name, "not-verified", distance.top1, 1.0, reason)
     return Check(name, "failed", distance.top1, 1.0, "another class comes first")

@@ -24,6 +24,7 @@ from attnc.runtimes.compare import compare
 from attnc.runtimes.photos import NONE_HERE, find_photos
 from attnc.runtimes.preprocess import load_picture, preprocess
 from attnc.runtimes.runner import Runner
+from attnc.runtimes.tolerance import Tolerance, tolerance_of
 
 Array = NDArray[np.float32]
 Reference = Callable[[Array], Array]
@@ -61,10 +62,11 @@ def verify(
         report.checks.append(
             Check("source", "not-verified", reason=f"the source is not rebuilt: {error.message}")
         )
+    tolerance = tolerance_of(bundle, reference, [(case.array, case.expected) for case in cases])
     cases += _live_cases(bundle, reference, images, report)
     for mode, runner in _modes(bundle, report):
         progress.stage(f"parity on the {mode}", len(cases))
-        report.checks += _run_cases(mode, runner, cases, progress)
+        report.checks += _run_cases(mode, runner, cases, tolerance, progress)
     return report
 
 
@@ -99,17 +101,30 @@ def _kernels_here(bundle: Bundle, report: Report) -> Runner | None:
     return runner
 
 
-def _run_cases(mode: str, runner: Runner, cases: list[Case], progress: Progress) -> list[Check]:
+def _run_cases(
+    mode: str, runner: Runner, cases: list[Case], tolerance: Tolerance, progress: Progress
+) -> list[Check]:
     checks = []
     name = runner.inputs[0].name
     for case in cases:
         output = runner.infer({name: case.array})[runner.outputs[0].name]
         distance = compare(output, case.expected)
-        checks.append(parity_check(f"parity/{case.name}/{mode}", distance))
+        limit = tolerance.limit(case.expected)
+        checks.append(
+            parity_check(f"parity/{case.name}/{mode}", distance, limit, note=tolerance.note)
+        )
         if case.photo:
-            checks.append(top1_check(f"top1/{case.name}/{mode}", distance))
+            near = _closest_classes(case.expected) <= limit and tolerance.discontinuous
+            checks.append(top1_check(f"top1/{case.name}/{mode}", distance, near_tie=near))
         progress.advance()
     return checks
+
+
+def _closest_classes(logits: Array) -> float:
+    """The smallest lead of a row's largest logit, relative to the largest of all."""
+    ranked = np.sort(logits, axis=-1)
+    lead = float((ranked[..., -1] - ranked[..., -2]).min()) if logits.shape[-1] > 1 else np.inf
+    return lead / (float(np.abs(logits).max()) or 1.0)
 
 
 def _recorded_cases(bundle: Bundle) -> Iterator[Case]:

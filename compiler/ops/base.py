@@ -64,6 +64,8 @@ class Operator:
     examples: Callable[[np.random.Generator], list[Example]]
     cost: Callable[[Sequence[Shape], Attributes], Cost]
     doc: str = field(default="")
+    #: Whether it hides what it does not choose, so that rounding at a near-tie changes its output.
+    discontinuous: bool = False
 
     def results(self, example: Example) -> tuple[Array, ...]:
         """What the reference makes of an example, one array for each output."""

@@ -234,6 +234,7 @@ SPARSE_ATTENTION = Operator(
     examples=examples,
     cost=cost,
     doc="Sparsifiner's predictor and the attention over the predicted keys (packed q, k, v)",
+    discontinuous=True,
 )
 
 SPARSE_ATTENTION_ACTIVE = Operator(
@@ -255,4 +256,5 @@ SPARSE_ATTENTION_ACTIVE = Operator(
     examples=examples_active,
     cost=cost,
     doc="SparseAttention where some tokens are pruned: `active` [B,N] is 1 or 0",
+    discontinuous=True,
 )

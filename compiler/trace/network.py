@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from attnc.compiler.errors import AttncError, UnsupportedError, UsageError
@@ -20,6 +20,7 @@ from attnc.model_defs.registry import (
 from .factory import build_from_factory
 from .hashing import hash_file, hash_state_dict
 from .quiet import one_line
+from .request import check_image_size
 from .traced import Request
 
 if TYPE_CHECKING:
@@ -97,6 +98,29 @@ def _image_size(config: ModelConfig | None, request: Request, name: str) -> tupl
     return size
 
 
+def _made_for_size(config: ModelConfig, request: Request, name: str) -> Request:
+    """The request whose image size and option for it agree, for models with such an option."""
+    option, size = config.size_option, request.image_size
+    given = request.options.get(option) if option else None
+    if not option or (size is None and not isinstance(given, int)):
+        return request
+    if size is None:
+        return replace(request, image_size=check_image_size(given))
+    if size[0] != size[1]:
+        raise UsageError(
+            f"{name} takes square images only, not {size[0]}x{size[1]} pixels", where=name
+        )
+    if given is not None and given != size[0]:
+        raise UsageError(
+            f"the option {option} is {given}, but the image size {size[0]}",
+            where=name,
+            remedy="leave one of them out",
+        )
+    if given is None and size == config.image_size:
+        return request
+    return replace(request, options={**request.options, option: size[0]})
+
+
 def _own_copy(module: nn.Module, name: str) -> nn.Module:
     """A copy in eval mode, so that the caller's module stays as it is."""
     try:
@@ -141,6 +165,7 @@ def from_registry(name: str, request: Request) -> Network:
     """One of the listed models, with a checkpoint or seeded weights."""
     try:
         # The cheap checks first: name, then size, then weights.
+        request = _made_for_size(model_config(name), request, name)
         _image_size(model_config(name), request, name)
         module = build_model(
             name,
