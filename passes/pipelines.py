@@ -26,6 +26,8 @@ from attnc.passes.clean.identity import RemoveIdentity
 from attnc.passes.clean.infer import InferShapes
 from attnc.passes.clean.repeat import Repeat
 from attnc.passes.clean.shapes import FoldShapes
+from attnc.passes.demand.rows import NarrowRows
+from attnc.passes.demand.selection import SelectBeforeAttention
 from attnc.passes.fuse.attention import FuseAttention
 from attnc.passes.fuse.conv import FuseConv, FuseConvAdd
 from attnc.passes.fuse.feed_forward import fuse_feed_forward
@@ -102,6 +104,8 @@ def fuse() -> list[Pass]:
         FuseConvAdd(),  # residuals that no block took
         FuseConv(),  # last: every convolution that is left
         *tokens(),  # after the head: PoolLinear takes a Gemm
+        MergeDuplicates(),  # equal packings of q, k, v and equal choices of rows
+        *demand(),  # on whole operators, which say what they read
         MergeDuplicates(),  # equal constants that the passes made, as zero biases
         DeadCode(),  # constants of what was replaced
         SettleOpset(),  # newer opsets: what is left is old enough by now
@@ -117,6 +121,15 @@ def tokens() -> list[Pass]:
         FuseNormLinear(),  # a layer with a norm in front keeps its residual outside
         FuseLinearAdd(),  # the layers that no norm took
         FuseMlp(),  # both layers have their final form
+    ]
+
+
+def demand() -> list[Pass]:
+    """Leaves out what nobody reads."""
+    return [
+        SelectBeforeAttention(),  # before rows are narrowed, which may leave no selection
+        NarrowRows(),  # from the outputs up
+        FuseNormLinear(),  # the head's norm, which now stands next to its layer
     ]
 
 

@@ -109,7 +109,9 @@ def test_every_attention_and_selection_fuses(name: str) -> None:
     chosen = style.author in ("ours", "variation")
     attentions = left.get("Attention", 0) + left.get("SelectedAttention", 0)
     assert attentions == (len(RATES) if chosen else 3)
-    assert left.get("SelectTokens", 0) == (2 if chosen else 0)
+    assert left.get("SelectTokens", 0) == left.get("SelectedAttention", 0) == (2 if chosen else 0)
+    last = [node for node in model.graph if node.op_type == "Attention"][-1]
+    assert last.inputs[0].shape[1] == 1, "the last block attends with one row"
     assert not set(left) & {"Softmax", "TopK", "MatMul", "GatherElements", "ScatterElements"}
     for batch in (1, 3) if style.batch == "dynamic" else (int(style.batch),):
         x = np.random.default_rng(batch).standard_normal((batch, 3, SIZE, SIZE), np.float32)
