@@ -100,9 +100,10 @@ def test_the_command_says_what_runs_as_its_body(
     [
         ([0.5], True, 3),
         ([1.04], True, 3),
-        ([1.2], False, 11),
-        ([1.2, 1.2, 1.2, 0.9, 1.2, 0.9, 1.2, 1.2, 1.2, 1.2, 1.2], False, 11),
+        ([1.2], False, 33),
+        ([1.2, 1.2, 1.2, 0.9, 1.2, 0.9, 1.2, 1.2, 1.2, 1.2, 1.2], False, 33),
         ([1.2, 0.9, 1.2, 0.9, 1.2, 0.9], True, 6),
+        ([*[1.2] * 11, 0.9, 0.9, 0.9], True, 14),
     ],
 )
 def test_the_body_must_win_clearly_and_nearly_always(
