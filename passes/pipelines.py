@@ -6,6 +6,7 @@ from attnc.compiler.pipeline import Pass
 from attnc.passes.canonical.attention_op import CanonicalAttention
 from attnc.passes.canonical.batch_norm import FoldBatchNorm
 from attnc.passes.canonical.conv import CanonicalConv
+from attnc.passes.canonical.conv_scale import FoldConvScale
 from attnc.passes.canonical.einsum import CanonicalEinsum
 from attnc.passes.canonical.gelu import CanonicalGelu
 from attnc.passes.canonical.group_norm import CanonicalGroupNorm
@@ -43,6 +44,7 @@ from attnc.passes.fuse.pool_linear import fuse_pool_linear
 from attnc.passes.fuse.residual_depthwise import fold_residual_depthwise
 from attnc.passes.fuse.select_tokens import FuseSelectTokens
 from attnc.passes.fuse.single_head_attention import FuseSingleHeadAttention
+from attnc.passes.fuse.slot_dispatch_add import FuseSlotDispatchAdd
 from attnc.passes.fuse.slots import FuseSlots
 from attnc.passes.fuse.squeeze_excite import fuse_squeeze_excite
 from attnc.passes.fuse.window_attention import FuseWindowAttention
@@ -72,6 +74,7 @@ def canonical() -> list[Pass]:
         CanonicalConv(),  # before BatchNorm, which folds into canonical convolutions
         CanonicalLinear(),  # likewise
         FoldBatchNorm(),  # before all fusions: they end at a normalisation
+        FoldConvScale(),  # likewise at a layer scale
         CanonicalEinsum(),  # products are MatMuls from here on
         CanonicalAttention(),  # one spelling of attention, whatever the opset
         CanonicalGroupNorm(),  # one spelling for the attention's pattern
@@ -101,6 +104,7 @@ def fuse() -> list[Pass]:
         FuseGridPool(),  # GLMix's first slots, from the map
         FuseSlots(),  # before its products look like linear layers
         *channels_last(),  # after SHViT's mixer is gone, whose tokens need no such form
+        FuseSlotDispatchAdd(),  # leaves one of two adds to the convolution
         FuseConvAdd(),  # residuals that no block took
         FuseConv(),  # last: every convolution that is left
         *tokens(),  # after the head: PoolLinear takes a Gemm

@@ -72,7 +72,7 @@ def scale_and_shift(node: ir.Node) -> tuple[Array, Array]:
 def _conv_then(conv: Conv | None, scale: Array, shift: Array, graph: ir.Graph) -> ir.Node:
     assert conv is not None
     w = conv.weight() * scale[:, None, None, None]
-    return _new_conv(conv, conv.x, w, conv.bias() * scale + shift, graph)
+    return new_conv(conv, conv.x, w, conv.bias() * scale + shift, graph)
 
 
 def _linear_then(linear: Linear | None, scale: Array, shift: Array, graph: ir.Graph) -> ir.Node:
@@ -95,7 +95,7 @@ def _into_next(
         grouped = w.reshape(group, -1, *w.shape[1:])
         moved = (grouped * shift.reshape(group, 1, -1, 1, 1)).sum(axis=(2, 3, 4)).reshape(-1)
         scaled = (grouped * per_input).reshape(w.shape)
-        new = _new_conv(conv, data, scaled, conv.bias() + moved, graph)
+        new = new_conv(conv, data, scaled, conv.bias() + moved, graph)
     elif linear is not None and linear.x is node.outputs[0]:
         w = linear.weight().astype(np.float64)
         new = new_linear(linear, data, w * scale[None, :], linear.bias() + w @ shift, graph)
@@ -105,7 +105,8 @@ def _into_next(
     return True
 
 
-def _new_conv(conv: Conv, x: ir.Value, w: Array, b: Array, graph: ir.Graph) -> ir.Node:
+def new_conv(conv: Conv, x: ir.Value, w: Array, b: Array, graph: ir.Graph) -> ir.Node:
+    """A Conv in canonical form with other weights."""
     dtype = conv.weight().dtype
     inputs = [
         x,

@@ -61,6 +61,11 @@ def before_transpose(value: ir.Value | None) -> ir.Value | None:
     return node.inputs[0]
 
 
+def channels_last(value: ir.Value, node: ir.Node) -> ir.Value | None:
+    """A map [B,C,H,W] as [B,H,W,C], if that exists in front of `node`."""
+    return before_transpose(value) or _twin(value, node)
+
+
 def _cancel(node: ir.Node, graph: ir.Graph) -> bool:
     source = before_transpose(node.inputs[0])
     if source is None or attribute(node, "perm") != TO_LAST or node.outputs[0].is_graph_output():
