@@ -97,20 +97,35 @@ def _check_numbers(arch: Architecture, where: str) -> None:
         value = getattr(arch, field)
         optional = field != "basis_threshold" and value is None
         if not optional and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise ModelOptionError(f"{field} is a number, not {value!r}", where=where)
+            raise ModelOptionError(
+                f"{field} cannot be {value!r}", where=where, remedy=f"a number, as in {field}=0.02"
+            )
     for field in ("image_size", "coef_topk", "reduce_n_factor", "reduce_c_factor"):
         value = getattr(arch, field)
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ModelOptionError(f"{field} is a positive integer, not {value!r}", where=where)
+            raise ModelOptionError(
+                f"{field} cannot be {value!r}", where=where, remedy="a whole number of at least 1"
+            )
     if arch.image_size % PATCH:
         raise ModelOptionError(
-            f"image_size {arch.image_size} is no multiple of the patch, {PATCH}", where=where
+            f"image_size {arch.image_size} is not made of whole patches",
+            where=where,
+            remedy=f"a multiple of {PATCH}",
         )
     rank = arch.tokens // arch.reduce_n_factor
     if rank < 1 or HEAD_DIM // arch.reduce_c_factor < 1:
-        raise ModelOptionError("the reduction factors leave the predictor no rank", where=where)
+        raise ModelOptionError(
+            "the reduction factors leave the predictor no rank",
+            where=where,
+            remedy=f"larger pictures, or reduce_n_factor of at most {arch.tokens} and "
+            f"reduce_c_factor of at most {HEAD_DIM}",
+        )
     if arch.coef_threshold is None and arch.coef_topk > rank:
-        raise ModelOptionError(f"coef_topk {arch.coef_topk} of {rank} coefficients", where=where)
+        raise ModelOptionError(
+            f"coef_topk {arch.coef_topk} of {rank} coefficients",
+            where=where,
+            remedy=f"1 to {rank}, or larger pictures",
+        )
 
 
 def check(arch: Architecture, where: str) -> None:
@@ -118,9 +133,13 @@ def check(arch: Architecture, where: str) -> None:
     _check_numbers(arch, where)
     for field in ("share_inout_proj", "prune_attn_matrix_row"):
         if not isinstance(getattr(arch, field), bool):
-            raise ModelOptionError(f"{field} is true or false", where=where)
+            raise ModelOptionError(
+                f"{field} cannot be {getattr(arch, field)!r}", where=where, remedy="true or false"
+            )
     for rate in (arch.attn_keep_rate, arch.token_keep_rate):
         check_rate(rate, where)
     check_blocks(arch.token_pruning_loc, arch.depth, where)
     if arch.token_pruning_loc and arch.backbone == "lvvit":
-        raise ModelOptionError("LV-ViT's version prunes no tokens", where=where)
+        raise ModelOptionError(
+            "LV-ViT's version prunes no tokens", where=where, remedy="an empty token_pruning_loc"
+        )

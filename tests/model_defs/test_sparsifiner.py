@@ -187,10 +187,10 @@ def test_exports_with_a_dynamic_batch(options, tmp_path):
         ("sparsifiner_s", {"token_pruning_loc": [3, 12]}, "no block 12"),
         ("sparsifiner_lvvit_s", {"token_pruning_loc": [3]}, "prunes no tokens"),
         ("sparsifiner_s", {"coef_topk": 33}, "33 of 32"),
-        ("sparsifiner_s", {"image_size": 230}, "multiple of the patch"),
+        ("sparsifiner_s", {"image_size": 230}, "not made of whole patches"),
         ("sparsifiner_s", {"reduce_n_factor": 200}, "no rank"),
         ("sparsifiner_s", {"score_threshold": "low"}, "score_threshold"),
-        ("sparsifiner_s", {"share_inout_proj": 1}, "true or false"),
+        ("sparsifiner_s", {"share_inout_proj": 1}, "cannot be"),
         ("sparsifiner_s", {"backbone": "x"}, "no option 'backbone'"),
     ],
 )
