@@ -1,6 +1,6 @@
 // MSA-Conv's attention: one head over a window, keys and values read where the qkv product put
-// them. W pixels of a row, as far apart as the window's columns, go together: each key row is
-// loaded once for the pixels that see it, and the softmax runs over pixels in lanes.
+// them. The pixels of a row that are as far apart as the window's columns go together: a key is
+// loaded once for those that see it, and the softmax runs over pixels in lanes.
 
 struct WaTask {
   const AttncWindowAttention* a;
@@ -13,16 +13,19 @@ struct WaTask {
   Slots slots;
 };
 
-// W pixels of row y: x, x + step, ... of image b. `at` are the keys that they see, (n + kw - 1) of
-// each row of the window in [begin, end); `logits` [taps + cells][W].
-struct WaBlock {
+constexpr Int kWaPixels = 16;  // of a stretch, at most
+constexpr Int kWaSums = 3 * kWaPixels * W;
+
+// n pixels of row y of image b: x, x + dilation, ... `at` are the keys that they see, (n + kw - 1)
+// of each row of the window in [begin, end). `logits` [block of W pixels][taps + cells][W].
+struct WaStretch {
   const float* q;
-  Int n, q_step, begin, end, seen, b, y, x;
+  Int n, q_step, begin, end, seen, b, y, x, places;
   const float** at;
   float *logits, *sums;
 };
 
-// The dot products of P pixels with J places, as vectors still to be summed: sums[j][p][lane].
+// The dot products of P pixels with J places, as vectors still to be summed: sums[j][pixel][lane].
 // Slides: pixel p meets key p + j, else key j.
 template <int P, int J, bool Slides, bool Full>
 ATTNC_INLINE void wa_step(V (&acc)[J][P], const float* q, Int q_step, const float* const* k, Int i,
@@ -54,14 +57,14 @@ void wa_dots(const float* q, Int q_step, const float* const* k, Int c, float* su
   if (i < c) wa_step<P, J, Slides, false>(acc, q, q_step, key, i, c - i);
   ATTNC_UNROLL
   for (int j = 0; j < J; ++j) ATTNC_UNROLL
-  for (int p = 0; p < P; ++p) store(sums + (j * W + p) * W, acc[j][p]);
+  for (int p = 0; p < P; ++p) store(sums + (j * kWaPixels + p) * W, acc[j][p]);
 }
 
 typedef void (*WaDots)(const float*, Int, const float* const*, Int, float*);
 
-// All pixels of the block with `count` keys; logits[t][p] from the row `first` on.
+// All pixels with `count` keys; the places of the logits from `first` on.
 template <bool Slides>
-inline void wa_logits(const WaBlock& k, const float* const* keys, Int count, Int c, float scale,
+inline void wa_logits(const WaStretch& k, const float* const* keys, Int count, Int c, float scale,
                       Int first) {
   static const WaDots kDots[3][3] = {
       {wa_dots<1, 1, Slides>, wa_dots<1, 2, Slides>, wa_dots<1, 3, Slides>},
@@ -76,8 +79,10 @@ inline void wa_logits(const WaBlock& k, const float* const* keys, Int count, Int
                                    k.sums + p * W);
       p += height;
     }
-    for (Int i = 0; i < width; ++i)
-      store(k.logits + (first + j + i) * W, mul(sum_each(k.sums + i * W * W), factor));
+    for (Int p = 0; p < k.n; p += W)
+      for (Int i = 0; i < width; ++i)
+        store(k.logits + p * k.places + (first + j + i) * W,
+              mul(sum_each(k.sums + (i * kWaPixels + p) * W), factor));
     j += width;
   }
 }
@@ -95,45 +100,59 @@ inline void wa_softmax(float* logits, Int count) {
   for (Int t = 0; t < count; ++t) store(logits + t * W, mul(load(logits + t * W), inverse));
 }
 
-// One value row for the pixels [0, P) that see it, with the weights at `weight`.
-template <int P, int N, bool Full>
-ATTNC_INLINE void wa_add(V (&acc)[P][N], const float* value, const float* const* weight, Int lanes) {
-  V x[N];
+template <int N, bool Full>
+ATTNC_INLINE void wa_load(V (&x)[N], const float* value, Int lanes) {
   ATTNC_UNROLL
   for (int v = 0; v < N; ++v) x[v] = dw_load<Full>(value + v * W, lanes);
+}
+
+template <int N>
+ATTNC_INLINE void wa_add(V (&acc)[N], const V (&x)[N], float weight) {
+  const V w = set1(weight);
   ATTNC_UNROLL
-  for (int p = 0; p < P; ++p) {
-    if (!weight[p]) continue;
-    const V w = set1(*weight[p]);
-    ATTNC_UNROLL
-    for (int v = 0; v < N; ++v) acc[p][v] = fma(w, x[v], acc[p][v]);
+  for (int v = 0; v < N; ++v) acc[v] = fma(w, x[v], acc[v]);
+}
+
+// The values of one row of the window: pixel p sees those from p on, weights w[place][pixel].
+template <int P, int N, bool Full>
+ATTNC_INLINE void wa_mix_row(V (&acc)[P][N], const float* const* at, Int from, const float* w,
+                             Int taps, Int lanes) {
+  V x[N];
+  wa_load<N, Full>(x, at[0] + from, lanes);
+  wa_add(acc[0], x, w[0]);
+  for (Int u = 1; u < taps; ++u) {
+    wa_load<N, Full>(x, at[u] + from, lanes);
+    wa_add(acc[0], x, w[u * W]);
+    if constexpr (P == 2) wa_add(acc[1], x, w[(u - 1) * W + 1]);
+  }
+  if constexpr (P == 2) {
+    wa_load<N, Full>(x, at[taps] + from, lanes);
+    wa_add(acc[1], x, w[(taps - 1) * W + 1]);
   }
 }
 
 // y = x + weighted values for pixels [p, p + P) and N vectors of channels from `i` on.
 template <int P, int N, bool Full>
-inline void wa_mix(const WaTask& t, const WaBlock& k, Int p, Int i) {
+inline void wa_mix(const WaTask& t, const WaStretch& k, Int p, Int i) {
   const AttncWindowAttention& a = *t.a;
   const Int lanes = least(W, a.c - i), out = ((k.b * a.h + k.y) * a.width + k.x) * a.c + i;
-  const Int step = a.dilation_w * a.c;
+  const Int step = a.dilation_w * a.c, taps = a.kw;
+  const float* weights = k.logits + p / W * W * k.places + p % W;
   V acc[P][N];
   ATTNC_UNROLL
   for (int r = 0; r < P; ++r) ATTNC_UNROLL
   for (int v = 0; v < N; ++v)
     acc[r][v] = a.x ? dw_load<Full>(a.x + out + (p + r) * step + v * W, lanes) : set1(0.0f);
-  for (Int row = k.begin; row < k.end; ++row) {
-    const float* const* at = k.at + row * k.seen + p;
-    const float* w = k.logits + row * a.kw * W + p;
-    for (Int u = 0; u < a.kw + P - 1; ++u) {
-      const float* weight[2] = {u < a.kw ? w + u * W : nullptr,
-                                u > 0 ? w + (u - 1) * W + 1 : nullptr};
-      wa_add<P, N, Full>(acc, at[u] + a.c + i, weight, lanes);
-    }
-  }
-  for (Int cell = 0; cell < t.cells; ++cell) {
-    const float* w = k.logits + (t.taps + cell) * W + p;
-    const float* weight[2] = {w, w + 1};
-    wa_add<P, N, Full>(acc, t.far + (k.b * t.cells + cell) * 2 * a.c + a.c + i, weight, lanes);
+  for (Int row = k.begin; row < k.end; ++row)
+    wa_mix_row<P, N, Full>(acc, k.at + row * k.seen + p, a.c + i, weights + row * taps * W, taps,
+                           lanes);
+  const float* cell = t.far + k.b * t.cells * 2 * a.c + a.c + i;
+  const float* w = weights + t.taps * W;
+  for (Int j = 0; j < t.cells; ++j, cell += 2 * a.c, w += W) {
+    V x[N];
+    wa_load<N, Full>(x, cell, lanes);
+    ATTNC_UNROLL
+    for (int r = 0; r < P; ++r) wa_add(acc[r], x, w[r]);
   }
   ATTNC_UNROLL
   for (int r = 0; r < P; ++r) ATTNC_UNROLL
@@ -141,16 +160,20 @@ inline void wa_mix(const WaTask& t, const WaBlock& k, Int p, Int i) {
 }
 
 template <int P>
-inline void wa_channels(const WaTask& t, const WaBlock& k, Int p) {
+inline void wa_channels(const WaTask& t, const WaStretch& k, Int p) {
   const Int c = t.a->c;
   Int i = 0;
   for (; i + 4 * W <= c; i += 4 * W) wa_mix<P, 4, true>(t, k, p, i);
+  if (i + 2 * W <= c) {
+    wa_mix<P, 2, true>(t, k, p, i);
+    i += 2 * W;
+  }
   for (; i + W <= c; i += W) wa_mix<P, 1, true>(t, k, p, i);
   if (i < c) wa_mix<P, 1, false>(t, k, p, i);
 }
 
-// Where the keys of the block are, and which rows of the window are inside the map.
-inline void wa_look(const WaTask& t, WaBlock* k) {
+// Where the keys of the stretch are, and which rows of the window are inside the map.
+inline void wa_look(const WaTask& t, WaStretch* k) {
   const AttncWindowAttention& a = *t.a;
   const Int top = k->y - a.dilation_h * (a.kh - 1) / 2, left = k->x - a.dilation_w * (a.kw - 1) / 2;
   const Taps rows = valid_taps(top, a.kh, a.dilation_h, a.h);
@@ -166,15 +189,17 @@ inline void wa_look(const WaTask& t, WaBlock* k) {
   }
 }
 
-inline void wa_block(const WaTask& t, WaBlock* k) {
+inline void wa_stretch(const WaTask& t, WaStretch* k) {
   const AttncWindowAttention& a = *t.a;
   wa_look(t, k);
   for (Int i = 0; i < a.kh; ++i) {
     if (i >= k->begin && i < k->end) {
       wa_logits<true>(*k, k->at + i * k->seen, a.kw, a.c, a.scale, i * a.kw);
-    } else {
-      for (Int j = 0; j < a.kw; ++j) store(k->logits + (i * a.kw + j) * W, set1(0.0f));
+      continue;
     }
+    for (Int p = 0; p < k->n; p += W)
+      for (Int j = 0; j < a.kw; ++j)
+        store(k->logits + p * k->places + (i * a.kw + j) * W, set1(0.0f));
   }
   const float* cells[3];
   for (Int first = 0; first < t.cells; first += 3) {
@@ -182,7 +207,7 @@ inline void wa_block(const WaTask& t, WaBlock* k) {
     for (Int i = 0; i < count; ++i) cells[i] = t.far + (k->b * t.cells + first + i) * 2 * a.c;
     wa_logits<false>(*k, cells, count, a.c, a.scale, t.taps + first);
   }
-  wa_softmax(k->logits, t.taps + t.cells);
+  for (Int p = 0; p < k->n; p += W) wa_softmax(k->logits + p * k->places, k->places);
   Int p = 0;
   for (; p + 2 <= k->n; p += 2) wa_channels<2>(t, *k, p);
   if (p < k->n) wa_channels<1>(t, *k, p);
@@ -195,22 +220,23 @@ inline void wa_task(void* arg, size_t index) {
   Int begin, end;
   rows_of(a.batch * a.h, t.blocks, (Int)index, &begin, &end);
   const Int slot = take_slot(&t.slots);
-  WaBlock k = {};
+  WaStretch k = {};
+  k.places = t.taps + t.cells;
   k.sums = t.slots.base + slot * t.slots.stride;
-  k.logits = k.sums + 3 * W * W;
-  k.at = (const float**)(k.logits + round16((t.taps + t.cells) * W));
+  k.logits = k.sums + kWaSums;
+  k.at = (const float**)(k.logits + kWaPixels * k.places);
   k.q_step = a.dilation_w * 3 * a.c;
-  for (Int i = 0; i < 3 * W * W; ++i) k.sums[i] = 0;  // the pixels that a short block lacks
-  for (Int row = begin; row < end; ++row) {
-    k.b = row / a.h;
-    k.y = row % a.h;
-    for (Int residue = 0; residue < least(a.dilation_w, a.width); ++residue) {
-      const Int pixels = ceil_div(a.width - residue, a.dilation_w);
-      for (Int p = 0; p < pixels; p += W) {
-        k.n = least(W, pixels - p);
-        k.x = residue + p * a.dilation_w;
+  for (Int i = 0; i < kWaSums; ++i) k.sums[i] = 0;  // the pixels that a short block lacks
+  for (Int residue = 0; residue < least(a.dilation_w, a.width); ++residue) {
+    const Int pixels = ceil_div(a.width - residue, a.dilation_w);
+    for (Int p = 0; p < pixels; p += kWaPixels) {
+      k.n = least(kWaPixels, pixels - p);
+      k.x = residue + p * a.dilation_w;
+      for (Int row = begin; row < end; ++row) {  // downwards: a stretch's keys stay in cache
+        k.b = row / a.h;
+        k.y = row % a.h;
         k.q = a.qkv + (row * a.width + k.x) * 3 * a.c;
-        wa_block(t, &k);
+        wa_stretch(t, &k);
       }
     }
   }
@@ -218,9 +244,12 @@ inline void wa_task(void* arg, size_t index) {
 }
 
 inline void wa_copy(float* to, const float* from, Int n) {
-  Int i = 0;
-  for (; i + W <= n; i += W) store(to + i, load(from + i));
-  if (i < n) storen(to + i, loadn(from + i, n - i), n - i);
+  if (n < W) {
+    for (Int i = 0; i < n; ++i) to[i] = from[i];
+    return;
+  }
+  for (Int i = 0; i + W < n; i += W) store(to + i, load(from + i));
+  store(to + n - W, load(from + n - W));  // overlaps: a masked store would be slow
 }
 
 // One row of keys and values whose four groups of channels come from above, below, right and left.
@@ -273,10 +302,10 @@ AttncStatus window_attention_f32(const AttncHost* host, const AttncWindowAttenti
   t.a = a;
   t.taps = a->kh * a->kw;
   t.cells = a->pool_h * a->pool_w;
-  t.blocks = least(rows, most(8, pixels / 128));
+  t.blocks = least(rows, most(8, pixels / 512));
   t.slots.count = least(t.blocks, kMaxSlots);
-  const Int pointers = a->kh * (W + a->kw - 1) * (Int)(sizeof(float*) / sizeof(float));
-  t.slots.stride = round16(3 * W * W + round16((t.taps + t.cells) * W) + pointers);
+  const Int pointers = a->kh * (kWaPixels + a->kw - 1) * (Int)(sizeof(float*) / sizeof(float));
+  t.slots.stride = round16(kWaSums + kWaPixels * (t.taps + t.cells) + pointers);
   const Int rolled = a->shift ? round16(pixels * 2 * a->c) : 0;
   const Int far = round16(a->batch * t.cells * 2 * a->c), zeros = round16(2 * a->c);
   float* scratch = alloc_floats(host, zeros + rolled + far + t.slots.stride * t.slots.count);
