@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from attnc.compiler.errors import ParityError
+
 pytestmark = pytest.mark.usefixtures("importable_data")
 
 QUICK = ["--sittings", "1", "--rounds", "3", "--burst", "2"]
@@ -173,3 +175,24 @@ def test_a_module_from_python_has_no_plain_export(cli: Any, tmp_path: Path) -> N
     done = cli("bench", tmp_path / "b", *QUICK)
     assert done.code == 3
     assert "handed over as a module" in done.err
+
+
+@pytest.mark.parametrize(("choosing", "same"), [(False, 1e-3), (True, 0.2)])
+def test_models_that_choose_may_differ_more(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, choosing: bool, same: float
+) -> None:
+    from attnc.compiler.bundle import Bundle
+    from attnc.runtimes import bench
+    from attnc.runtimes.registry import Workload, find_runner
+
+    monkeypatch.setattr(bench, "is_discontinuous", lambda bundle: choosing)
+    bundle = Bundle.open(tiny_bundle)
+    work = Workload(bundle, bundle, lambda: tiny_bundle, tiny_bundle)
+    setting = bench._setting(bench.Plan((find_runner("ort"),), (1,), (2,)), work, 1, 2)
+    assert setting.same == same
+    far = [np.ones(4), np.ones(4) * 1.05]
+    if choosing:
+        bench._check_same_model(["a", "b"], far, setting.same)
+    else:
+        with pytest.raises(ParityError, match="do not compute the same"):
+            bench._check_same_model(["a", "b"], far, setting.same)
