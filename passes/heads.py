@@ -116,6 +116,8 @@ def read_rows(view: View, batch: int, turned: bool, what: str) -> Rows:
     rows, batch = rows[:, :, 0], count // tokens
     by_image = np.arange(count).reshape(batch, tokens)
     for table, first in ((by_image, True), (np.arange(count).reshape(tokens, batch).T, False)):
+        if len(sizes) == 3 and sizes[:2] != ((batch, tokens) if first else (tokens, batch)):
+            continue  # with one image, or one token, the order alone tells nothing
         image = rows[:, 0] // tokens if first else rows[:, 0]
         if (image < batch).all() and np.array_equal(table[image], rows):
             return Rows(image, channels[:, 0], first, tokens, batch)

@@ -122,6 +122,7 @@ FORMS = {
     "keys_first": Form(core="keys_first"),
     "batch_second": Form(second=True, cut="split"),
     "batch_second_layers": Form(second=True, cut="layers"),
+    "batch_second_alone": Form(second=True, cut="split", batch=1),
     "batch_1": Form(batch=1, heads="joined", cut="split"),
     "batch_3": Form(batch=3),
 }
@@ -146,8 +147,8 @@ def test_attention_fuses(name: str) -> None:
     left = counts(model)
     assert not set(left) & {"Softmax", "Gather", "Slice", "Split", "Concat", "Div", "Mul"}
     assert left["MatMul"] == (2 if form.cut == "two" else 1)  # layers on one input became one
-    assert left.get("Transpose", 0) == (2 if form.second else 0)
-    assert left.get("Reshape", 0) == 0
+    assert left.get("Transpose", 0) == (2 if form.second and form.batch == "n" else form.second)
+    assert left.get("Reshape", 0) == (name == "batch_second_alone")
 
 
 def test_the_operator_of_opset_23_fuses() -> None:
