@@ -27,7 +27,7 @@ inline __attribute__((always_inline)) void gelu_v(V (&x)[U]) {
 
 // In place on rows of up to 16 columns.
 inline void gelu_panel(float* c, Int ld, Int rows, Int columns) {
-  constexpr int kAcross = 16 / W, kDown = kAcross < 4 ? 4 / kAcross : 1;
+  constexpr int kAcross = 16 / W, kDown = kAcross < 6 ? 6 / kAcross : 1;
   Int i = 0;
   for (; columns == 16 && i + kDown <= rows; i += kDown, c += kDown * ld) {
     V x[kDown * kAcross];
