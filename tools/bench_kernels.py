@@ -92,7 +92,7 @@ def conv(kernel: str, batch: int, size: int, c: int, n: int, relu: bool) -> Shap
 def depthwise(batch: int, size: int, c: int) -> Shape:
     """3x3 stride 1."""
     x = batch * size * size * c
-    integers = (batch, size, size, c, size, size, *WINDOW, 1, 1, 1, 1, *PADS)
+    integers = (batch, size, size, c, size, size, *WINDOW, 1, 1, 1, 1, *PADS, 0)
     label = f"{size}x{size} {c}"
     return Shape(
         "depthwise", label, (x, 9 * up(c), up(c), x), integers, (-INFINITY, INFINITY), 9 * x

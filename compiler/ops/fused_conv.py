@@ -1,6 +1,7 @@
-"""FusedConv and FusedConvAdd: a convolution with its bias, residual and clamp.
+"""FusedConv, FusedConvAdd, FusedConvGelu: a convolution with its bias, residual, activation.
 
-y = clamp(Conv(x, w) + b [+ r]) in NCHW. ReLU is min = 0; ReLU6 also max = 6.
+y = clamp(Conv(x, w) + b [+ r]) or gelu(Conv(x, w) + b) in NCHW. ReLU is min = 0; ReLU6 also
+max = 6.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ from attnc.compiler.ops.convolution import (
     weights,
     window,
 )
-from attnc.compiler.ops.reference import conv2d
+from attnc.compiler.ops.reference import conv2d, gelu
 
-_ATTRIBUTES = {**WINDOW, "group": "int", **CLAMP}
+_GEOMETRY = {**WINDOW, "group": "int"}
+_ATTRIBUTES = {**_GEOMETRY, **CLAMP}
 _CONV = f"  c = Conv <{WINDOW_TEXT}, group: int = @group> (x, w, b)\n"
 
 
@@ -58,6 +60,11 @@ def reference_add(x: Array, w: Array, b: Array, r: Array, **attributes: object) 
     return clamped(_convolve(x, w, b, attributes) + r, attributes)
 
 
+def reference_gelu(x: Array, w: Array, b: Array, **attributes: object) -> Array:
+    """Float64 FusedConvGelu."""
+    return gelu(_convolve(x, w, b, attributes))
+
+
 def examples(rng: np.random.Generator) -> list[Example]:
     """Every hard convolution, once dense and once depthwise where the widths allow."""
     found = []
@@ -81,6 +88,14 @@ def examples_add(rng: np.random.Generator) -> list[Example]:
         residual = normal(rng, *output_shape(shapes, example.attributes))
         found.append(Example(example.label, (*example.inputs, residual), example.attributes))
     return found
+
+
+def examples_gelu(rng: np.random.Generator) -> list[Example]:
+    """The examples of FusedConv without their clamps."""
+    return [
+        Example(e.label, e.inputs, {name: e.attributes[name] for name in _GEOMETRY})
+        for e in examples(rng)
+    ]
 
 
 FUSED_CONV = Operator(
@@ -107,4 +122,17 @@ FUSED_CONV_ADD = Operator(
     examples=examples_add,
     cost=cost,
     doc="convolution, bias, residual, clamp (NCHW)",
+)
+
+FUSED_CONV_GELU = Operator(
+    name="FusedConvGelu",
+    inputs=("x", "w", "b"),
+    outputs=("y",),
+    attributes=_GEOMETRY,
+    body=_CONV + "  y = Gelu (c)",
+    reference=reference_gelu,
+    output_shape=output_shape,
+    examples=examples_gelu,
+    cost=cost,
+    doc="convolution, bias, GELU (NCHW)",
 )

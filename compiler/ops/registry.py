@@ -13,10 +13,10 @@ from attnc.compiler.ops.base import DOMAIN, DOMAIN_VERSION, Operator
 from attnc.compiler.ops.conv_nhwc import CONV_ADD_NHWC, CONV_NHWC, STEM_CONV_NHWC
 from attnc.compiler.ops.conv_stride2_nhwc import CONV_STRIDE2_NHWC
 from attnc.compiler.ops.conv_tiles_nhwc import CONV_TILES3_NHWC, CONV_TILES4_NHWC
-from attnc.compiler.ops.depthwise_nhwc import DEPTHWISE_NHWC
+from attnc.compiler.ops.depthwise_nhwc import DEPTHWISE_GELU_NHWC, DEPTHWISE_NHWC
 from attnc.compiler.ops.feed_forward import FEED_FORWARD
 from attnc.compiler.ops.feed_forward_nhwc import FEED_FORWARD_NHWC
-from attnc.compiler.ops.fused_conv import FUSED_CONV, FUSED_CONV_ADD
+from attnc.compiler.ops.fused_conv import FUSED_CONV, FUSED_CONV_ADD, FUSED_CONV_GELU
 from attnc.compiler.ops.grid_pool import GRID_POOL
 from attnc.compiler.ops.inverted_bottleneck import INVERTED_BOTTLENECK
 from attnc.compiler.ops.inverted_bottleneck_nhwc import INVERTED_BOTTLENECK_NHWC
@@ -52,6 +52,7 @@ from attnc.compiler.ops.window_attention import VARIANTS as WINDOW_ATTENTIONS
 SEMANTIC: tuple[Operator, ...] = (
     FUSED_CONV,
     FUSED_CONV_ADD,
+    FUSED_CONV_GELU,
     FEED_FORWARD,
     LINEAR,
     LINEAR_ADD,
@@ -84,6 +85,7 @@ LOWERED: tuple[Operator, ...] = (
     CONV_TILES3_NHWC,
     CONV_TILES4_NHWC,
     DEPTHWISE_NHWC,
+    DEPTHWISE_GELU_NHWC,
     FEED_FORWARD_NHWC,
     LINEAR_PACKED,
     LINEAR_ADD_PACKED,

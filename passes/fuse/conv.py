@@ -3,6 +3,7 @@
 x -> Conv -> Add(r) -> ReLU        =>        FusedConvAdd(x, w, b, r)  min=0
 x -> Conv -> Clip(0, 6)            =>        FusedConv(x, w, b)  min=0 max=6
 x -> Conv                          =>        FusedConv(x, w, b)
+x -> depthwise Conv -> Gelu        =>        FusedConvGelu(x, w, b)
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import onnx_ir as ir
 from attnc.passes.activations import NONE, clamp_of
 from attnc.passes.anchor import AnchorPass
 from attnc.passes.canonical.conv import Conv, conv_of
-from attnc.passes.graph import Refuse, is_op, new_node, replace, sole_user
+from attnc.passes.graph import Refuse, attribute, is_op, new_node, replace, sole_user
 
 
 class FuseConvAdd(AnchorPass):
@@ -38,6 +39,30 @@ class FuseConvAdd(AnchorPass):
         if _depends(residual, node):
             return False
         _fuse(conv, [add], "FusedConvAdd", [residual], graph)
+        return True
+
+
+class FuseDepthwiseGelu(AnchorPass):
+    """A depthwise Conv with the GELU behind it."""
+
+    name = "fuse_depthwise_gelu"
+    reason = "both are bound by memory: one pass over the map instead of two"
+    anchors = frozenset({"Conv"})
+
+    def apply(self, node: ir.Node, graph: ir.Graph) -> bool:
+        """Replaces Conv and Gelu."""
+        conv, after = conv_of(node), sole_user(node.outputs[0])
+        if conv is None or after is None or not conv.single or not conv.depthwise:
+            return False
+        if not is_op(after, "Gelu"):
+            return False
+        if attribute(after, "approximate", "none") != "none":
+            raise Refuse("the GELU is approximated", after)
+        inputs = [conv.x, conv.w, conv.b]
+        new = new_node(
+            "FusedConvGelu", inputs, conv.geometry(), domain="attnc", like=after.outputs[0]
+        )
+        replace(graph, after, [node], [new])
         return True
 
 

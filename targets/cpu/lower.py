@@ -46,6 +46,7 @@ LOWERINGS: dict[str, tuple[tuple[str, Lowering], ...]] = {
         ("DepthwiseNhwc", depthwise_nhwc.LOWERING),
     ),
     "FusedConvAdd": (("ConvAddNhwc", conv_nhwc.CONV_ADD_LOWERING),),
+    "FusedConvGelu": (("DepthwiseGeluNhwc", depthwise_nhwc.GELU_LOWERING),),
     "FeedForward": (("FeedForwardNhwc", feed_forward_nhwc.LOWERING),),
     "SingleHeadAttention": (("SingleHeadAttentionNhwc", single_head_attention_nhwc.LOWERING),),
     "InvertedBottleneck": (("InvertedBottleneckNhwc", inverted_bottleneck_nhwc.LOWERING),),
@@ -120,7 +121,7 @@ def _fits(
 ) -> bool:
     x = node.inputs[0]
     assert x is not None
-    if node.op_type not in ("FusedConv", "FusedConvAdd"):
+    if node.op_type not in ("FusedConv", "FusedConvAdd", "FusedConvGelu"):
         return True
     weight = weights[0]
     assert weight is not None

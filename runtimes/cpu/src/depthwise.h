@@ -7,7 +7,15 @@ struct Dw {  // one vector of channels of one image; pixel strides in floats
   Int h, width, oh, ow, lanes;
   AttncWindow win;
   float lo, hi;
+  bool gelu;
 };
+
+template <int N>
+ATTNC_INLINE void dw_activate(const Dw& d, V (&x)[N]) {
+  ATTNC_UNROLL
+  for (int i = 0; i < N; ++i) x[i] = vmin(set1(d.hi), vmax(set1(d.lo), x[i]));
+  if (d.gelu) gelu_v(x);
+}
 
 template <bool Full>
 inline V dw_load(const float* p, Int n) {
@@ -34,15 +42,15 @@ inline void dw_point(const Dw& d, Int oy, Int ox) {
   const Int iy = oy * w.stride_h - w.top, ix = ox * w.stride_w - w.left;
   const Taps ky = valid_taps(iy, w.kh, w.dilation_h, d.h);
   const Taps kx = valid_taps(ix, w.kw, w.dilation_w, d.width);
-  V acc = load(d.bias);
+  V acc[1] = {load(d.bias)};
   for (Int y = ky.begin; y < ky.end; ++y)
     for (Int x = kx.begin; x < kx.end; ++x) {
       const Int at = (iy + y * w.dilation_h) * d.width + ix + x * w.dilation_w;
-      acc = fma(dw_load<Full>(d.x + at * d.x_pixel, d.lanes), load(d.w + (y * w.kw + x) * d.w_tap),
-                acc);
+      acc[0] = fma(dw_load<Full>(d.x + at * d.x_pixel, d.lanes),
+                   load(d.w + (y * w.kw + x) * d.w_tap), acc[0]);
     }
-  acc = vmin(set1(d.hi), vmax(set1(d.lo), acc));
-  dw_store<Full>(d.y + (oy * d.ow + ox) * d.y_pixel, acc, d.lanes);
+  dw_activate(d, acc);
+  dw_store<Full>(d.y + (oy * d.ow + ox) * d.y_pixel, acc[0], d.lanes);
 }
 
 // Three input rows; one above or below the image is a vector of zeros that every pixel reads.
@@ -71,9 +79,9 @@ ATTNC_INLINE void dw3x3(const Dw& d, const V* w, V bias, const DwRows& x, Int ix
         if (col >= 2 * i && col < 2 * i + 3) acc[i] = fma(v, w[ky * 3 + col - 2 * i], acc[i]);
     }
   }
+  dw_activate(d, acc);
   ATTNC_UNROLL
-  for (int i = 0; i < N; ++i)
-    dw_store<Full>(y + i * d.y_pixel, vmin(set1(d.hi), vmax(set1(d.lo), acc[i])), d.lanes);
+  for (int i = 0; i < N; ++i) dw_store<Full>(y + i * d.y_pixel, acc[i], d.lanes);
 }
 
 constexpr int kDwRun = W == 16 ? 4 : 2;  // outputs at a time: nine weights stay in registers
@@ -183,6 +191,7 @@ inline void depthwise_task(void* arg, size_t index) {
   d.y = a.y + b * a.oh * a.ow * a.c + c;
   d.w = a.w + c;
   d.bias = a.bias + c;
+  d.gelu = a.gelu != 0;
   d.x_pixel = d.y_pixel = a.c;
   d.w_tap = round16(a.c);
   dw_channels(d, least(kDwChannels, a.c - c), begin, end);

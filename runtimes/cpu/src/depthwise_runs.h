@@ -28,10 +28,9 @@ void dw_run(const Dw& d, Taps ky, Int iy, Int ox, float* out) {
         if (col >= i && col < i + K) acc[i] = fma(v, w[col - i], acc[i]);
     }
   }
-  const V lo = set1(d.lo), hi = set1(d.hi);
+  dw_activate(d, acc);
   ATTNC_UNROLL
-  for (int i = 0; i < N; ++i)
-    dw_store<Full>(out + i * d.y_pixel, vmin(hi, vmax(lo, acc[i])), d.lanes);
+  for (int i = 0; i < N; ++i) dw_store<Full>(out + i * d.y_pixel, acc[i], d.lanes);
 }
 
 typedef void (*DwRun)(const Dw&, Taps, Int, Int, float*);

@@ -37,12 +37,14 @@ struct AttncConv {
   float lo, hi;
 };
 
-// y = clamp(depthwise(x) + bias); w [kh*kw][cp], bias [cp], cp = c rounded up to 16.
+// y = clamp(depthwise(x) + bias), then GELU if `gelu` is set; w [kh*kw][cp], bias [cp], cp = c
+// rounded up to 16.
 struct AttncDepthwise {
   const float *x, *w, *bias;
   float* y;
   Int batch, h, width, c, oh, ow;
   AttncWindow win;
+  Int gelu;
   float lo, hi;
 };
 

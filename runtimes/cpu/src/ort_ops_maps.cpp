@@ -151,13 +151,16 @@ AttncStatus run_tiles(const Call& c) {
   return c.kernels->conv_tiles_f32(c.host, &a);
 }
 
-AttncStatus run_depthwise(const Call& c) {
-  const AttncDepthwise a = {c.in[0],          c.in[1],          c.in[2],          c.y(),
-                            (Int)c.x_dims()[0], (Int)c.x_dims()[1], (Int)c.x_dims()[2], (Int)c.x_dims()[3],
-                            (Int)c.y_dims()[1], (Int)c.y_dims()[2], win(*c.p),        lower(*c.p),
-                            upper(*c.p)};
+AttncStatus depthwise(const Call& c, bool gelu) {
+  const int64_t *x = c.x_dims(), *y = c.y_dims();
+  const AttncDepthwise a = {c.in[0],   c.in[1],   c.in[2],   c.y(),     (Int)x[0],
+                            (Int)x[1], (Int)x[2], (Int)x[3], (Int)y[1], (Int)y[2],
+                            win(*c.p), gelu,      lower(*c.p), upper(*c.p)};
   return c.kernels->depthwise_f32(c.host, &a);
 }
+
+AttncStatus run_depthwise(const Call& c) { return depthwise(c, false); }
+AttncStatus run_depthwise_gelu(const Call& c) { return depthwise(c, true); }
 
 AttncStatus run_feed_forward(const Call& c) {
   const AttncFeedForward a = {c.in[0],
@@ -229,7 +232,7 @@ constexpr OpInfo map_op(const char* name, int inputs, const char* attributes,
 
 }  // namespace
 
-const OpInfo kMapOps[11] = {
+const OpInfo kMapOps[12] = {
     map_op<stem_shape, stem_inputs>("StemConvNhwc", 3, kConvAttributes, run_stem),
     map_op<conv_shape, conv_inputs>("ConvNhwc", 3, kConvAttributes, run_conv),
     map_op<conv_shape, conv_inputs>("ConvAddNhwc", 4, kConvAttributes, run_conv),
@@ -241,6 +244,9 @@ const OpInfo kMapOps[11] = {
                                             "out_channels kernel_shape pads min max ", run_tiles),
     map_op<depthwise_shape, depthwise_inputs>(
         "DepthwiseNhwc", 3, "channels kernel_shape strides pads dilations min max ", run_depthwise),
+    map_op<depthwise_shape, depthwise_inputs>(
+        "DepthwiseGeluNhwc", 3, "channels kernel_shape strides pads dilations ",
+        run_depthwise_gelu),
     map_op<same_shape, ffn_inputs>("FeedForwardNhwc", 5, "channels hidden min max ",
                                    run_feed_forward),
     map_op<same_shape, attention_inputs>("SingleHeadAttentionNhwc", 5,

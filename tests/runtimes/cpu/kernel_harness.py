@@ -32,6 +32,7 @@ KERNEL_OF = {
     "ConvTiles3Nhwc": "conv_tiles_f32",
     "ConvTiles4Nhwc": "conv_tiles_f32",
     "DepthwiseNhwc": "depthwise_f32",
+    "DepthwiseGeluNhwc": "depthwise_f32",
     "FeedForwardNhwc": "feed_forward_f32",
     "LinearPacked": "linear_f32",
     "LinearAddPacked": "linear_f32",
@@ -176,8 +177,8 @@ def _pack(case: Case, inputs: list[int], y: int) -> ctypes.Structure:
     elif case.op.startswith("ConvTiles"):
         window = [*a["kernel_shape"], 1, 1, 1, 1, *a["pads"]]
         inputs, sizes = [*inputs, 0], [*x, *out[1:], *window]
-    elif case.op == "DepthwiseNhwc":
-        sizes = [*x, *out[1:3], *window]
+    elif case.op in ("DepthwiseNhwc", "DepthwiseGeluNhwc"):
+        sizes = [*x, *out[1:3], *window, "Gelu" in case.op]
     elif case.op == "FeedForwardNhwc":
         sizes = [x[0] * x[1] * x[2], x[3], a["hidden"]]
     elif case.op.endswith("Packed"):
