@@ -38,6 +38,7 @@ from attnc.passes.fuse.linear import FuseLinear
 from attnc.passes.fuse.linear_add import FuseLinearAdd
 from attnc.passes.fuse.linear_gelu import FuseLinearGelu
 from attnc.passes.fuse.linear_scale import FoldLinearScale
+from attnc.passes.fuse.lone_batch_norm import FuseLoneBatchNorm
 from attnc.passes.fuse.mlp import FuseMlp
 from attnc.passes.fuse.norm_linear import FuseNormLinear
 from attnc.passes.fuse.pool_linear import fuse_pool_linear
@@ -106,6 +107,7 @@ def fuse() -> list[Pass]:
         *channels_last(),  # after SHViT's mixer is gone, whose tokens need no such form
         FuseSlotDispatchAdd(),  # leaves one of two adds to the convolution
         FuseConvAdd(),  # residuals that no block took
+        FuseLoneBatchNorm(),  # after the residuals, which a depthwise layer does not take
         FuseDepthwiseGelu(),  # before the convolution is fused without it
         FuseConv(),  # last: every convolution that is left
         *tokens(),  # after the head: PoolLinear takes a Gemm

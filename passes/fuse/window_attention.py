@@ -34,7 +34,7 @@ TO_NHWC, TO_NCHW = [0, 2, 3, 1], [0, 3, 1, 2]
 class FuseWindowAttention(AnchorPass):
     """Softmax between products over a window to WindowAttention."""
 
-    name = "fuse-window-attention"
+    name = "fuse_window_attention"
     reason = "windows of keys and values are read in place instead of being copied out"
     anchors = frozenset({"Softmax"})
 
