@@ -41,21 +41,27 @@ inline V sum_each(const float* p) {
   const V low = _mm256_hadd_ps(s[0], s[1]), high = _mm256_hadd_ps(s[2], s[3]);
   return add(_mm256_permute2f128_ps(low, high, 0x20), _mm256_permute2f128_ps(low, high, 0x31));
 }
-// How many of x[0..n) are at least t; n a multiple of W.
-inline Int count_ge(const float* x, Int n, float t) {
-  const V least = set1(t);
-  __m256i a = _mm256_setzero_si256(), b = a;
+// How many of x[0..n) are at least low, and how many at least high; n a multiple of W.
+inline void count_two(const float* x, Int n, float low, float high, Int* at_low, Int* at_high) {
+  const V l = set1(low), h = set1(high);
+  __m256i a[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()}, b[2] = {a[0], a[0]};
   Int i = 0;
-  for (; i + 2 * W <= n; i += 2 * W) {
-    a = _mm256_sub_epi32(a, _mm256_castps_si256(_mm256_cmp_ps(load(x + i), least, _CMP_GE_OQ)));
-    b = _mm256_sub_epi32(b, _mm256_castps_si256(_mm256_cmp_ps(load(x + i + W), least, _CMP_GE_OQ)));
+  for (; i + 2 * W <= n; i += 2 * W)
+    for (int u = 0; u < 2; ++u) {
+      const V v = load(x + i + u * W);
+      a[u] = _mm256_sub_epi32(a[u], _mm256_castps_si256(_mm256_cmp_ps(v, l, _CMP_GE_OQ)));
+      b[u] = _mm256_sub_epi32(b[u], _mm256_castps_si256(_mm256_cmp_ps(v, h, _CMP_GE_OQ)));
+    }
+  if (i < n) {
+    const V v = load(x + i);
+    a[0] = _mm256_sub_epi32(a[0], _mm256_castps_si256(_mm256_cmp_ps(v, l, _CMP_GE_OQ)));
+    b[0] = _mm256_sub_epi32(b[0], _mm256_castps_si256(_mm256_cmp_ps(v, h, _CMP_GE_OQ)));
   }
-  if (i < n)
-    a = _mm256_sub_epi32(a, _mm256_castps_si256(_mm256_cmp_ps(load(x + i), least, _CMP_GE_OQ)));
-  a = _mm256_add_epi32(a, b);
-  __m128i s = _mm_add_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
-  s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
-  return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
+  __m256i both = _mm256_hadd_epi32(_mm256_add_epi32(a[0], a[1]), _mm256_add_epi32(b[0], b[1]));
+  both = _mm256_hadd_epi32(both, both);
+  const __m128i s = _mm_add_epi32(_mm256_castsi256_si128(both), _mm256_extracti128_si256(both, 1));
+  *at_low = _mm_cvtsi128_si32(s);
+  *at_high = _mm_extract_epi32(s, 1);
 }
 struct LaneTable {  // for each set of lanes their numbers, in order
   unsigned char lane[256][8];

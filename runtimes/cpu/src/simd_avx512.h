@@ -39,13 +39,17 @@ inline V sum_each(const float* p) {
                _mm512_shuffle_f32x4(t[2 * i], t[2 * i + 1], 0xdd));
   return add(_mm512_shuffle_f32x4(s[0], s[1], 0x88), _mm512_shuffle_f32x4(s[0], s[1], 0xdd));
 }
-// How many of x[0..n) are at least t; n a multiple of W.
-inline Int count_ge(const float* x, Int n, float t) {
-  const V least = set1(t);
-  Int count = 0;
-  for (Int i = 0; i < n; i += W)
-    count += __builtin_popcount(_mm512_cmp_ps_mask(load(x + i), least, _CMP_GE_OQ));
-  return count;
+// How many of x[0..n) are at least low, and how many at least high; n a multiple of W.
+inline void count_two(const float* x, Int n, float low, float high, Int* at_low, Int* at_high) {
+  const V l = set1(low), h = set1(high);
+  Int a = 0, b = 0;
+  for (Int i = 0; i < n; i += W) {
+    const V v = load(x + i);
+    a += __builtin_popcount(_mm512_cmp_ps_mask(v, l, _CMP_GE_OQ));
+    b += __builtin_popcount(_mm512_cmp_ps_mask(v, h, _CMP_GE_OQ));
+  }
+  *at_low = a;
+  *at_high = b;
 }
 // Writes base + i for each lane i of x that is at least t; room for W indices is needed.
 inline Int indices_ge(V x, V t, Int base, int* out) {

@@ -34,12 +34,17 @@ inline float max_lanes(V v) { return vmaxvq_f32(v); }
 inline V sum_each(const float* p) {
   return vpaddq_f32(vpaddq_f32(load(p), load(p + W)), vpaddq_f32(load(p + 2 * W), load(p + 3 * W)));
 }
-// How many of x[0..n) are at least t; n a multiple of W.
-inline Int count_ge(const float* x, Int n, float t) {
-  const V least = set1(t);
-  uint32x4_t count = vdupq_n_u32(0);
-  for (Int i = 0; i < n; i += W) count = vsubq_u32(count, vcgeq_f32(load(x + i), least));
-  return (Int)vaddvq_u32(count);
+// How many of x[0..n) are at least low, and how many at least high; n a multiple of W.
+inline void count_two(const float* x, Int n, float low, float high, Int* at_low, Int* at_high) {
+  const V l = set1(low), h = set1(high);
+  uint32x4_t a = vdupq_n_u32(0), b = a;
+  for (Int i = 0; i < n; i += W) {
+    const V v = load(x + i);
+    a = vsubq_u32(a, vcgeq_f32(v, l));
+    b = vsubq_u32(b, vcgeq_f32(v, h));
+  }
+  *at_low = (Int)vaddvq_u32(a);
+  *at_high = (Int)vaddvq_u32(b);
 }
 // Writes base + i for each lane i of x that is at least t; room for W indices is needed.
 inline Int indices_ge(V x, V t, Int base, int* out) {

@@ -39,12 +39,17 @@ inline V sum_each(const float* p) {
   return V{sum_lanes(load(p)), sum_lanes(load(p + W)), sum_lanes(load(p + 2 * W)),
            sum_lanes(load(p + 3 * W))};
 }
-// How many of x[0..n) are at least t; n a multiple of W.
-inline Int count_ge(const float* x, Int n, float t) {
-  const V least = set1(t);
-  VI count = {0, 0, 0, 0};
-  for (Int i = 0; i < n; i += W) count -= load(x + i) >= least;
-  return count[0] + count[1] + count[2] + count[3];
+// How many of x[0..n) are at least low, and how many at least high; n a multiple of W.
+inline void count_two(const float* x, Int n, float low, float high, Int* at_low, Int* at_high) {
+  const V l = set1(low), h = set1(high);
+  VI a = {0, 0, 0, 0}, b = a;
+  for (Int i = 0; i < n; i += W) {
+    const V v = load(x + i);
+    a -= v >= l;
+    b -= v >= h;
+  }
+  *at_low = a[0] + a[1] + a[2] + a[3];
+  *at_high = b[0] + b[1] + b[2] + b[3];
 }
 // Writes base + i for each lane i of x that is at least t; room for W indices is needed.
 inline Int indices_ge(V x, V t, Int base, int* out) {

@@ -6,23 +6,38 @@
 // their logits, softmax, and the weighted sum of their values. The N x N matrix is never there.
 
 constexpr Int kSparseRows = 32;    // of one task
-constexpr Int kBasisPart = 8 * W;  // columns of the basis whose sums stay in registers
+constexpr Int kNearFloats = 40 * 1024 / 4;  // of a part: little more than the nearest cache holds
+constexpr Int kGroup = 8;                   // rows of the basis that are summed together
 constexpr Int kUsualCoefficients = 8;
 
 struct SparseTask {
   const AttncSparseAttention* a;
-  Int dp, rp, np, blocks;  // dim and rank in whole panels, keys in whole vectors; row blocks
-  Int parts, lists;  // of the basis; floats that a list of indices takes
-  float *proj, *basis;  // transposed [rank][tokens]; [parts][rank][kBasisPart]
+  Int dp, rp, np, ns;  // dim and rank in whole panels, keys in whole vectors, row stride of scores
+  Int blocks;          // of rows
+  Int parts, part;     // of the basis, and the columns of one
+  Int lists;           // numbers that a list of coefficients takes
+  float *proj, *basis;  // transposed [rank][tokens]; [parts][rank][part]
   float *wk, *wq;       // transposed [dim][narrow, padded]; [narrow][dp]
   float *k, *v, *m, *c;  // per head [tokens][dp] twice, [dim][rp], [rp]
   Slots slots;
 };
 
 struct SparseScratch {
-  float *logits, *turned, *scores, *weight, *q;
+  float *logits, *turned, *weight, *scores, *q;
   int *index, *chosen;
 };
+
+// Up to W floats, zeros behind them (masked moves cost many times a plain one).
+inline V load_some(const float* p, Int n) {
+  return n >= W ? load(p) : n > 0 ? loadn(p, n) : set1(0.0f);
+}
+
+inline void store_some(float* p, V v, Int n) {
+  if (n >= W)
+    store(p, v);
+  else
+    storen(p, v, n);
+}
 
 inline float alive(const AttncSparseAttention& a, Int b, Int i) {
   return a.active ? a.active[b * a.tokens + i] : 1.0f;
@@ -37,10 +52,10 @@ inline void sparse_pack(const SparseTask& t) {
     for (Int j = 0; j < a.tokens; ++j) t.proj[i * a.tokens + j] = a.proj[j * a.rank + i];
   for (Int p = 0; p < t.parts; ++p)
     for (Int i = 0; i < a.rank; ++i) {
-      float* to = t.basis + (p * a.rank + i) * kBasisPart;
-      const Int n = least(kBasisPart, a.tokens - p * kBasisPart);
-      for (Int j = 0; j < kBasisPart; ++j)
-        to[j] = j < n ? a.basis[i * a.tokens + p * kBasisPart + j] : 0;
+      float* to = t.basis + (p * a.rank + i) * t.part;
+      const float* from = a.basis + i * a.tokens + p * t.part;
+      const Int n = least(t.part, a.tokens - p * t.part);
+      for (Int j = 0; j < t.part; ++j) to[j] = j < n ? from[j] : 0;
     }
   const Int cp = narrow_padded(a);
   for (Int i = 0; i < a.dim * cp; ++i)
@@ -63,11 +78,22 @@ inline void sparse_gather(const SparseTask& t, Int b, Int h, float* k, float* v)
     const float* from = a.qkv + (b * a.tokens + i) * 3 * width + width + h * a.dim;
     const V on = set1(alive(a, b, i));
     for (Int j = 0; j < t.dp; j += W) {
-      const Int n = most(0, least(W, a.dim - j));
-      store(k + i * t.dp + j, mul(on, loadn(from + j, n)));
-      store(v + i * t.dp + j, mul(on, loadn(from + width + j, n)));
+      store(k + i * t.dp + j, mul(on, load_some(from + j, a.dim - j)));
+      store(v + i * t.dp + j, mul(on, load_some(from + width + j, a.dim - j)));
     }
   }
+}
+
+// Sum over the active tokens of column i of P.
+inline float column_sum(const SparseTask& t, Int b, Int i) {
+  const Int n = t.a->tokens;
+  const float *p = t.proj + i * n, *active = t.a->active ? t.a->active + b * n : nullptr;
+  V sum = set1(0.0f);
+  for (Int j = 0; j < n; j += W) {
+    const V x = load_some(p + j, n - j);
+    sum = active ? fma(x, load_some(active + j, n - j), sum) : add(sum, x);
+  }
+  return sum_lanes(sum);
 }
 
 // M [dim][rp] and c [rp] of one head: with G = P^T k, K' = G Wk^T + (column sums of P) bk,
@@ -81,8 +107,8 @@ inline void sparse_fold(const SparseTask& t, Int b, const float* k, float* m, fl
   gemm(sparse_product(&keys, a.tokens, k, t.dp, g, t.dp, a.rank, t.dp), 0, t.dp / 16, no_hint());
   gemm(sparse_product(&rows, t.dp, t.wk, cp, low, cp, a.rank, cp), 0, cp / 16, no_hint());
   for (Int i = 0; i < a.rank; ++i) {
-    float sum = 0, constant = 0;
-    for (Int j = 0; j < a.tokens; ++j) sum += t.proj[i * a.tokens + j] * alive(a, b, j);
+    const float sum = column_sum(t, b, i);
+    float constant = 0;
     for (Int j = 0; j < a.narrow; ++j) {
       low[i * cp + j] += sum * a.bk[j];
       constant += low[i * cp + j] * a.bq[j];
@@ -124,51 +150,43 @@ inline void sparse_cuts(const SparseTask& t, const SparseScratch& s, const float
   const AttncSparseAttention& a = *t.a;
   if (a.coef_topk != kUsualCoefficients || a.rank <= kUsualCoefficients) {
     for (Int i = 0; i < W; ++i)
-      cut[i] = find_cut(rows + i * t.rp, t.rp, a.rank, least(a.rank, a.coef_topk), 0.5f).least;
+      cut[i] = find_cut(rows + i * t.rp, t.rp, a.rank, least(a.rank, a.coef_topk));
     return;
   }
   for (Int j = 0; j < a.rank; j += W) transpose_square(rows + j, t.rp, s.turned + j * W);
   kth_largest<kUsualCoefficients>(s.turned, a.rank, cut);
 }
 
-template <int Vecs>
-inline void sparse_sum_part(const float* basis, const float* weight, const int* chosen, Int n,
-                            float* out) {
-  V acc[Vecs];
+// out[0..n) (+)= the weighted sum of kGroup rows of the basis.
+inline void sparse_sum(const float* basis, Int ld, const int* chosen, const float* weight, Int n,
+                       float* out, bool further) {
+  V w[kGroup];
+  const float* row[kGroup];
   ATTNC_UNROLL
-  for (int v = 0; v < Vecs; ++v) acc[v] = set1(0.0f);
-  for (Int j = 0; j < n; ++j) {
-    const V w = set1(weight[chosen[j]]);
-    const float* row = basis + chosen[j] * kBasisPart;
+  for (int j = 0; j < kGroup; ++j) {
+    w[j] = set1(weight[j]);
+    row[j] = basis + chosen[j] * ld;
+  }
+  for (Int i = 0; i < n; i += W) {
+    V sum = further ? load(out + i) : set1(0.0f);
     ATTNC_UNROLL
-    for (int v = 0; v < Vecs; ++v) acc[v] = fma(w, load(row + v * W), acc[v]);
+    for (int j = 0; j < kGroup; ++j) sum = fma(w[j], load(row[j] + i), sum);
+    store(out + i, sum);
   }
-  ATTNC_UNROLL
-  for (int v = 0; v < Vecs; ++v) store(out + v * W, acc[v]);
-}
-
-typedef void (*SumPart)(const float*, const float*, const int*, Int, float*);
-
-template <int Vecs>
-inline SumPart pick_sum(Int vecs) {
-  if constexpr (Vecs > 1) {
-    if (vecs != Vecs) return pick_sum<Vecs - 1>(vecs);
-  }
-  return sparse_sum_part<Vecs>;
 }
 
 // Scores of all rows of the block: sums of the chosen rows of the basis. Inactive keys get -1.
 inline void sparse_scores(const SparseTask& t, const SparseScratch& s, Int b, Int rows,
                           const Int* counts) {
   const AttncSparseAttention& a = *t.a;
-  for (Int p = 0; p < t.parts; ++p) {
-    const SumPart sum = pick_sum<8>(least(8, t.np / W - p * 8));
+  for (Int p = 0; p < t.parts; ++p)
     for (Int i = 0; i < rows; ++i)
-      sum(t.basis + p * a.rank * kBasisPart, s.logits + i * t.rp, s.chosen + i * t.lists, counts[i],
-          s.scores + i * t.np + p * kBasisPart);
-  }
+      for (Int j = 0; j < most(1, counts[i]); j += kGroup)
+        sparse_sum(t.basis + p * a.rank * t.part, t.part, s.chosen + i * t.lists + j,
+                   s.weight + i * t.lists + j, least(t.part, t.np - p * t.part),
+                   s.scores + i * t.ns + p * t.part, j > 0);
   for (Int i = 0; i < rows; ++i) {
-    float* row = s.scores + i * t.np;
+    float* row = s.scores + i * t.ns;
     for (Int j = a.tokens; j < t.np; ++j) row[j] = -1;
     if (a.active)
       for (Int j = 0; j < a.tokens; ++j) row[j] = alive(a, b, j) > 0 ? row[j] : -1;
@@ -184,16 +202,18 @@ AttncStatus sparse_attention_f32(const AttncHost* host, const AttncSparseAttenti
   t.dp = round16(a->dim);
   t.rp = round16(a->rank);
   t.np = ceil_div(a->tokens, W) * W;
-  t.parts = ceil_div(t.np, kBasisPart);
+  t.ns = t.np + 16;
+  t.parts = ceil_div(t.np, most(8 * W, kNearFloats / a->rank / W * W));
+  t.part = ceil_div(ceil_div(t.np, t.parts), W) * W;
   t.blocks = ceil_div(a->tokens, kSparseRows);
-  t.lists = round16(a->rank + W);
+  t.lists = round16(a->rank + most(W, kGroup));
   const Int heads = a->batch * a->heads, cp = round16(a->narrow);
   const Int keys = round16(heads * a->tokens * t.dp), m = heads * round16(a->dim * t.rp);
   const Int fold = a->rank * (2 * t.dp + cp);
-  const Int block = kSparseRows * (2 * t.rp + t.np + t.lists) + t.rp * W;
+  const Int block = kSparseRows * (t.rp + 2 * t.ns + 2 * t.lists + t.dp) + t.rp * W;
   t.slots.count = least(heads * t.blocks, kMaxSlots);
-  t.slots.stride = round16(most(fold, block + 3 * (t.np + 64) + t.dp));
-  const Int sizes[] = {round16(a->rank * a->tokens), t.parts * a->rank * kBasisPart,
+  t.slots.stride = round16(most(fold, block));
+  const Int sizes[] = {round16(a->rank * a->tokens), round16(t.parts * a->rank * t.part),
                        round16(a->dim * cp), round16(a->narrow * t.dp), keys, keys, m,
                        heads * t.rp};
   Int total = t.slots.stride * t.slots.count;
