@@ -144,12 +144,12 @@ inline void sparse_coefficients(const SparseTask& t, float* logits, Int rows) {
   }
 }
 
-// The cut of W rows of coefficients.
+// The cuts of `count` rows of coefficients, at most W.
 inline void sparse_cuts(const SparseTask& t, const SparseScratch& s, const float* rows,
-                        float* cut) {
+                        Int count, float* cut) {
   const AttncSparseAttention& a = *t.a;
   if (a.coef_topk != kUsualCoefficients || a.rank <= kUsualCoefficients) {
-    for (Int i = 0; i < W; ++i)
+    for (Int i = 0; i < count; ++i)
       cut[i] = find_cut(rows + i * t.rp, t.rp, a.rank, least(a.rank, a.coef_topk));
     return;
   }

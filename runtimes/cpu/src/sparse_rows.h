@@ -181,7 +181,7 @@ inline void sparse_choose(const SparseTask& t, const SparseScratch& s, Int rows,
   for (Int i = 0; i < rows; ++i) {
     const float* row = s.logits + i * t.rp;
     int* chosen = s.chosen + i * t.lists;
-    if (i % W == 0) sparse_cuts(t, s, row, cut);
+    if (i % W == 0) sparse_cuts(t, s, row, least(W, rows - i), cut);
     Int n = list_indices(row, 0, t.rp, cut[i % W], chosen, 0);
     if (n > keep) n = drop_ties(row, cut[i % W], keep, chosen, n);
     if (a.coef_threshold >= 0) n = drop_small(row, a.coef_threshold, chosen, n);

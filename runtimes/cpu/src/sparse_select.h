@@ -30,9 +30,10 @@ struct CutSearch {
 
   bool done() const { return above_lo <= keep || bits_of(hi) - bits_of(lo) <= 1; }
 
+  // As bit patterns, which are ordered even where a number is NaN.
   void take(float at, Int count) {
-    if (count >= keep && at >= lo) lo = at, above_lo = count;
-    if (count < keep && at < hi) hi = at, above_hi = count;
+    if (count >= keep && bits_of(at) >= bits_of(lo)) lo = at, above_lo = count;
+    if (count < keep && bits_of(at) < bits_of(hi)) hi = at, above_hi = count;
   }
 
   void step() {
