@@ -230,10 +230,10 @@ inline void gemm(const Gemm& g, Int first, Int last, const Ahead& after) {
     Ahead ahead = after;
     if (q < last) {
       ahead.count = 0;
-      if (g.b_k == 16 && deep)
-        ahead.add(g.b + q * g.b_panel, (narrow ? 1 : group_size(last - q)) * g.b_panel);
-      else if (g.b_k == 16)
-        ahead.add(g.b + q * g.b_panel + g.runs[0].b, g.runs[0].length * 16);
+      const Int wanted = narrow ? 1 : group_size(last - q);
+      if (g.b_k == 16 && deep) ahead.add(g.b + q * g.b_panel, wanted * g.b_panel);
+      for (Int v = q; g.b_k == 16 && !deep && v < q + wanted; ++v)
+        ahead.add(g.b + v * g.b_panel + g.runs[0].b, g.runs[0].length * 16);
     }
     gemm_group(g, p, n, &ahead, 1);
     for (; g.gelu && p < q; ++p)
