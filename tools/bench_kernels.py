@@ -20,7 +20,7 @@ from rich.table import Table
 
 from attnc.runtimes.cpu.build import build
 from attnc.runtimes.cpu.library import cpu_features, host_target
-from attnc.tools import bench_sparse, bench_tokens, bench_windows
+from attnc.tools import bench_slots, bench_sparse, bench_tokens, bench_windows
 
 # image size, widths, partial widths (the published architectures, model_defs/shvit.py)
 MODELS = {
@@ -29,6 +29,8 @@ MODELS = {
     "s3": (224, (192, 352, 448), (48, 75, 96)),
     "s4": (256, (224, 336, 448), (48, 72, 96)),
 }
+#: Files with the shapes of other families.
+TABLES = (bench_slots, bench_sparse, bench_tokens, bench_windows)
 WINDOW = (3, 3)
 PADS = (1, 1, 1, 1)
 FLUSH = 64 << 20
@@ -135,7 +137,7 @@ def bottleneck(batch: int, size: int, c: int, n: int) -> Shape:
 
 def shapes_of(model: str, batch: int) -> Iterator[Shape]:
     """The distinct invocations of one model, in order."""
-    for tables in (bench_sparse, bench_tokens, bench_windows):
+    for tables in TABLES:
         if model in tables.MODELS:
             yield from (Shape(*call) for call in tables.shapes_of(model, batch))
             return
@@ -279,7 +281,7 @@ def show(readings: list[Reading], peaks: dict[str, float], stream: Console) -> N
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="attnc.tools.bench_kernels", description=__doc__)
-    models = (*MODELS, *bench_sparse.MODELS, *bench_tokens.MODELS, *bench_windows.MODELS)
+    models = [*MODELS, *(name for tables in TABLES for name in tables.MODELS)]
     parser.add_argument("--models", default=",".join(models), help="of " + ", ".join(models))
     parser.add_argument("--isa", help="default: every one that this processor has")
     parser.add_argument("--batch", type=int, default=1)
