@@ -52,6 +52,7 @@ def test_every_block_of_tic_tiny_is_fused() -> None:
     assert found["WindowAttentionPooled"] == sum(SMALL["depths"])
 
 
+@pytest.mark.slow
 def test_the_last_map_of_tic_tiny_may_be_one_pixel() -> None:
     options = {**SMALL, "depths": (1, 1, 1, 2)}
     found = _fused(build_model("tic_tiny", num_classes=10, **options), 3, 32, 32)
