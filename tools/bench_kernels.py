@@ -20,7 +20,7 @@ from rich.table import Table
 
 from attnc.runtimes.cpu.build import build
 from attnc.runtimes.cpu.library import cpu_features, host_target
-from attnc.tools import bench_slots, bench_sparse, bench_tokens, bench_windows
+from attnc.tools import bench_heads, bench_slots, bench_sparse, bench_tokens, bench_windows
 
 # image size, widths, partial widths (the published architectures, model_defs/shvit.py)
 MODELS = {
@@ -30,7 +30,7 @@ MODELS = {
     "s4": (256, (224, 336, 448), (48, 72, 96)),
 }
 #: Files with the shapes of other families.
-TABLES = (bench_slots, bench_sparse, bench_tokens, bench_windows)
+TABLES = (bench_heads, bench_slots, bench_sparse, bench_tokens, bench_windows)
 WINDOW = (3, 3)
 PADS = (1, 1, 1, 1)
 FLUSH = 64 << 20
