@@ -5,6 +5,7 @@ from __future__ import annotations
 from attnc.compiler.pipeline import Pass
 from attnc.passes.canonical.attention_op import CanonicalAttention
 from attnc.passes.canonical.batch_norm import FoldBatchNorm
+from attnc.passes.canonical.batch_second import CanonicalBatchSecond
 from attnc.passes.canonical.conv import CanonicalConv
 from attnc.passes.canonical.conv_scale import FoldConvScale
 from attnc.passes.canonical.einsum import CanonicalEinsum
@@ -97,7 +98,9 @@ def fuse() -> list[Pass]:
         FuseSparseAttention(),  # whole, before the linear layers inside are fused on their own
         FuseSingleHeadAttention(),  # blocks first: layers inside them are then gone
         FuseSelectTokens(),  # before attention, whose weights it would be a second reader of
+        *batch_first(),  # Transposes would stand between attention and its layers
         FuseAttention(),  # before the layers around it: it may reorder their weights
+        Repeat(batch_first(), "repeat_batch_first", "behind attention there are as many"),
         fuse_feed_forward(),  # likewise
         fuse_squeeze_excite(),  # the inverted bottleneck holds one
         fuse_inverted_bottleneck(),  # before its convolutions are fused one by one
@@ -128,6 +131,14 @@ def tokens() -> list[Pass]:
         FuseNormLinear(),  # a layer with a norm in front keeps its residual outside
         FuseLinearAdd(),  # the layers that no norm took
         FuseMlp(),  # both layers have their final form
+    ]
+
+
+def batch_first() -> list[Pass]:
+    """Layers on [tokens, batch, channels] work on [batch, tokens, channels]."""
+    return [
+        CanonicalBatchSecond(),  # one step of a Transpose past a layer uncovers the next
+        RemoveIdentity(),  # Transposes that met
     ]
 
 

@@ -149,3 +149,17 @@ def export(model: nn.Module, size: int, exporter: str, opset: int, batch: int | 
         axes = {"input": {0: "batch"}, "logits": {0: "batch"}} if dynamic else None
         torch.onnx.export(model, (example,), file, dynamo=False, dynamic_axes=axes, **names)
     return file.getvalue()
+
+
+def export_tokens(model: nn.Module, shape: tuple[int, ...], exporter: str) -> bytes:
+    """The ONNX file of a network on tokens, opset 20 of the one exporter or 17 of the other."""
+    file, example = io.BytesIO(), (torch.zeros(shape),)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        if exporter == "dynamo":
+            program = torch.onnx.export(
+                model, example, dynamo=True, opset_version=20, verbose=False
+            )
+            return program.model_proto.SerializeToString()
+        torch.onnx.export(model, example, file, dynamo=False, opset_version=17)
+    return file.getvalue()

@@ -107,14 +107,14 @@ class _Landing:
 def _landing(scores: Scores, mixed: Mixed) -> _Landing:
     """Where y can take over at the least cost, as far down as only data is moved."""
     heads, width = mixed.v.channels.shape
-    found: list[tuple[tuple[int, bool], _Landing]] = []
+    found: list[tuple[tuple[int, bool, bool], _Landing]] = []
     value, nodes = mixed.out, list[ir.Node]()
     while True:
         order = _order(scores, mixed, value)
         if order is not None:
             sizes = shape(value) or []
-            whole = len(sizes) == 3 and sizes[2] == heads * width
-            cost = (min(ORDERS.index(order), 2), not whole)
+            apart = sizes[-1:] != [heads * width]
+            cost = (min(ORDERS.index(order), 2), apart, len(sizes) != 3)
             found.append((cost, _Landing(value, order, (heads, width), tuple(nodes))))
         user = sole_user(value)
         if user is None or not is_op(user, *MOVES) or len(user.outputs) != 1:
