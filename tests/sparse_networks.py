@@ -30,6 +30,7 @@ class Style:
     score_threshold: float | None = None
     dense_output: bool = False  # a second softmax, without the mask, is an output
     largest: bool = True
+    pruned: bool = False  # queries whose first channel is negative see nothing
 
 
 STYLES = {
@@ -97,6 +98,8 @@ class SparseNet(nn.Module):
         qkv = self.qkv(x).reshape(batch, length, 3, HEADS, DIM).permute(2, 0, 3, 1, 4)
         q, k, v = qkv[0], qkv[1], qkv[2]
         mask = self.mask_predictor(q, k)
+        if self.style.pruned:
+            mask = mask & (q[:, :, 1:, :1] > 0)
         if self.style.scale == "before":
             logits = (q * DIM**-0.5) @ k.transpose(-2, -1)
         else:

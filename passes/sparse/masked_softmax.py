@@ -147,6 +147,8 @@ def _mask_parts(
                 raise Refuse("the mask is put together from parts of unknown size", node)
             found_parts += _mask_parts(part, sizes[-2], inverted)
         return _grown(found_parts, node)
+    if node is not None and is_op(node, "And"):
+        raise Refuse("the choice of keys is joined with another mask (token pruning)", node)
     what = node.op_type if node is not None else "an input of the graph"
     raise Refuse(f"the mask of the scores comes from {what}, not from a choice of scores", node)
 

@@ -64,6 +64,7 @@ def test_every_exporter_is_understood(name: str, opset: int | None) -> None:
         (nets.Style(dense_output=True), "has a second consumer, Softmax"),
         (nets.Style(score_threshold=0.012, finite="none"), "would be NaN"),
         (nets.Style(largest=False), "the smallest scores are kept"),
+        (nets.Style(rows="apart", mask="bool", pruned=True), "joined with another mask"),
     ],
 )
 def test_what_must_stay_is_refused_with_the_reason(style: nets.Style, reason: str) -> None:
