@@ -220,7 +220,7 @@ def test_parity(kind: type[nn.Module], opset: int) -> None:
 
 
 EXPECTED = {
-    Basic: {"FusedConv": 3, "FusedConvAdd": 1, "MaxPool": 1},
+    Basic: {"FusedConv": 4, "FusedConvAdd": 1, "MaxPool": 1},  # the pre-norm is one of them
     Mobile: {"InvertedBottleneck": 2, "FusedConvAdd": 3, "Gemm": 0},
 }
 
