@@ -34,8 +34,9 @@ lint: setup
 typecheck: setup
 	$(BIN)/python -m attnc.tools.typecheck $(PACKAGES)
 
+# Two processes, whole files each: fixtures that build and emulate are shared by a file.
 test: setup kernels lint typecheck
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: setup kernels
 	$(BIN)/python -m pytest -m slow

@@ -78,5 +78,5 @@ def test_arm64_computes_what_torch_computes(tmp_path: Path) -> None:
     x = picture(2, 224)
     np.savez(tmp_path / "b" / "model.npz", input=x)
     arm64.run(str(SCRIPT), str(bundle.path), str(library_path("linux-aarch64")))
-    got = np.load(tmp_path / "b" / "model.out.npy")
+    got = np.load(tmp_path / "b" / "model.out.npz")["o0"]
     assert relative_error(got, reference("shvit_s2", x)) <= LIMIT

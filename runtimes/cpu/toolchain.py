@@ -20,10 +20,13 @@ COMMON = [
     "-fno-sanitize=all",
     "-fno-stack-protector",
     "-fno-math-errno",
+    "-fno-asynchronous-unwind-tables",
+    "-fno-unwind-tables",
     "-Wall",
     "-Wextra",
 ]
-SHARED = ("dispatch.cpp", "kernels_plain.cpp")
+#: What any processor runs, and only those without better do: half the bytes at -Os.
+SHARED = {"dispatch.cpp": ["-Os"], "kernels_plain.cpp": ["-Os"]}
 ORT_LAYER = (
     "ort_attributes.cpp",
     "ort_ops_heads.cpp",
@@ -62,7 +65,7 @@ class Target:
     @property
     def sources(self) -> dict[str, list[str]]:
         """Source file to extra flags, the ONNX Runtime layer left out."""
-        return {**self.isa_files, **{name: [] for name in SHARED}}
+        return {**self.isa_files, **SHARED}
 
 
 TARGETS = {

@@ -3,7 +3,7 @@
 //
 // Windows of up to 3x3 take R = 3. Larger ones are cut into parts of 4x4 taps (R = 4): a part that
 // lies four taps further meets the input tiles that lie one tile further, so the parts share the
-// transformed input and add up inside one product of depth parts * C.
+// transformed input, and their products add up before the transform back.
 // Weights are P(W[K,N]) per point, K = (part row, part column, c), transformed at export.
 
 constexpr Int kTileOut = 4;
@@ -138,34 +138,35 @@ void tile_row_in(const TileBand& t, Int b, Int row) {
   }
 }
 
-// The product at one point for all tiles of the band.
+// The product at one point for all tiles of the band. The parts are added up one by one: shorter
+// sums round less, and the transform back makes much of their rounding.
 inline void tile_point(const TileBand& t, Int point, const Ahead& after) {
   const AttncConv& a = *t.a;
   const Int depth = t.parts * t.parts * a.c, panels = panels_of(a.n);
   const float inf = __builtin_inff();
   for (Int b = 0; b < t.images; ++b) {
     const float* in = t.in + point * t.in_point() + b * t.in_image();
-    Run runs[4];
-    Int n = 0;
-    for (Int i = 0; i < t.parts; ++i)
-      for (Int j = 0; j < t.parts; ++j, ++n)
-        runs[n] = {in + j * t.in_part() + i * t.in_row(), n * a.c * 16, a.c};
-    const Gemm g = {runs,
-                    n,
-                    a.c,
-                    a.w + point * panels * 16 * depth,
-                    depth * 16,
-                    16,
-                    nullptr,
-                    nullptr,
-                    0,
-                    t.out + point * t.out_point() + b * t.out_image(),
-                    t.width(),
-                    t.rows * t.across,
-                    t.width(),
-                    -inf,
-                    inf};
-    gemm(g, 0, panels, after);
+    float* out = t.out + point * t.out_point() + b * t.out_image();
+    for (Int part = 0; part < t.parts * t.parts; ++part) {
+      const Int row = part / t.parts, column = part % t.parts;
+      const Run run = {in + column * t.in_part() + row * t.in_row(), part * a.c * 16, a.c};
+      const Gemm g = {&run,
+                      1,
+                      a.c,
+                      a.w + point * panels * 16 * depth,
+                      depth * 16,
+                      16,
+                      nullptr,
+                      part ? out : nullptr,
+                      t.width(),
+                      out,
+                      t.width(),
+                      t.rows * t.across,
+                      t.width(),
+                      -inf,
+                      inf};
+      gemm(g, 0, panels, after);
+    }
   }
 }
 
