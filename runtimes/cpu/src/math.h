@@ -22,28 +22,6 @@ inline V sigmoid_v(V x) {
   return div(one, add(one, exp_v(sub(set1(0.0f), x))));
 }
 
-// In-place softmax numerator of a row; returns the sum. The row's tail up to a vector is written.
-inline float softmax_row(float* row, Int n) {
-  const Int whole = n / W * W, tail = n - whole;
-  V m = set1(row[0]);
-  for (Int i = 0; i < whole; i += W) m = vmax(m, load(row + i));
-  float top = max_lanes(m);
-  for (Int i = whole; i < n; ++i) top = row[i] > top ? row[i] : top;
-  const V t = set1(top);
-  V total = set1(0.0f);
-  for (Int i = 0; i < whole; i += W) {
-    const V e = exp_v(sub(load(row + i), t));
-    store(row + i, e);
-    total = add(total, e);
-  }
-  float sum = sum_lanes(total);
-  if (tail) {
-    storen(row + whole, exp_v(sub(loadn(row + whole, tail), t)), tail);
-    for (Int i = whole; i < n; ++i) sum += row[i];
-  }
-  return sum;
-}
-
 // 2^x for x <= 0, relative error below 2e-7; x below -126 give about 1e-38.
 inline V exp2_below_v(V x) {
   x = vmax(set1(-126.0f), x);
@@ -57,8 +35,9 @@ inline V exp2_below_v(V x) {
   return scale2(p, n);
 }
 
-// As softmax_row, in base two: the caller has multiplied the scores by log2(e).
-inline float softmax2_row(float* row, Int n) {
+// In-place softmax numerator of a row; returns the sum. The row's tail up to a vector is written.
+template <V (*Exp)(V)>
+inline float softmax_with(float* row, Int n) {
   const Int whole = n / W * W, tail = n - whole;
   V m = set1(row[0]);
   for (Int i = 0; i < whole; i += W) m = vmax(m, load(row + i));
@@ -67,17 +46,22 @@ inline float softmax2_row(float* row, Int n) {
   const V t = set1(top);
   V total = set1(0.0f);
   for (Int i = 0; i < whole; i += W) {
-    const V e = exp2_below_v(sub(load(row + i), t));
+    const V e = Exp(sub(load(row + i), t));
     store(row + i, e);
     total = add(total, e);
   }
   float sum = sum_lanes(total);
   if (tail) {
-    storen(row + whole, exp2_below_v(sub(loadn(row + whole, tail), t)), tail);
+    storen(row + whole, Exp(sub(loadn(row + whole, tail), t)), tail);
     for (Int i = whole; i < n; ++i) sum += row[i];
   }
   return sum;
 }
+
+inline float softmax_row(float* row, Int n) { return softmax_with<exp_v>(row, n); }
+
+// In base two: the caller has multiplied the scores by log2(e).
+inline float softmax2_row(float* row, Int n) { return softmax_with<exp2_below_v>(row, n); }
 
 // dst[0..n) = mean over `rows` rows of src (row stride ld)
 inline void mean_rows(float* dst, const float* src, Int rows, Int ld, Int n) {
