@@ -21,7 +21,7 @@ class Case:
     attributes: dict
     expected: np.ndarray
     dynamic: list[np.ndarray] = field(default_factory=list)  # inputs that are no initializers
-    condition: float = 1.0  # what the result makes of a relative rounding of what it comes from
+    slack: float = 0.0  # relative error that one rounding of what it comes from may make
 
     def model(self, *, symbolic: bool = True, constant: bool = True) -> bytes:
         """A one-node ONNX model of the case."""
@@ -139,10 +139,9 @@ def attention(rng, b, h, w, c, dim_qk, dim_v, clamp=(0, FLOAT_MAX), spread=1.0) 
     expected = ref.attention(x, wqkv, bqkv, wproj, bproj, dim_qk, dim_v, 1e-5, lo, hi)
     attrs |= {"channels": c, "dim_qk": dim_qk, "dim_v": dim_v, "epsilon": 1e-5}
     weights = [ref.pack(wqkv), ref.pad16(bqkv), ref.pack(wproj), ref.pad16(bproj)]
-    # A rounding of the logits is one of the weights, as many times as large as the logits are:
-    # their spread here is that of q and k, squared, times the root of their width.
-    condition = max(1.0, spread**2 * dim_qk**0.5 / 256)
-    return Case("SingleHeadAttentionNhwc", x, weights, attrs, expected, condition=condition)
+    rounding = ref.attention_rounding(x, wqkv, bqkv, wproj, dim_qk, dim_v, 1e-5)
+    slack = rounding / float(np.abs(expected).max())
+    return Case("SingleHeadAttentionNhwc", x, weights, attrs, expected, slack=slack)
 
 
 def bottleneck(

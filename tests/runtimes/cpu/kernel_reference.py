@@ -62,17 +62,37 @@ def feed_forward(x, w1, b1, w2, b2, lo, hi) -> Array:
     return x + np.clip(x @ w1 + b1, lo, hi) @ w2 + b2
 
 
-def attention(x, wqkv, bqkv, wproj, bproj, dim_qk, dim_v, epsilon, lo, hi) -> Array:
-    """Single-head attention on the first dim_v channels, projection and residual."""
-    b, h, w, c = x.shape
-    x = x.astype(np.float64).reshape(b, h * w, c)
+def _heads(x, wqkv, bqkv, dim_qk, dim_v, epsilon) -> tuple[Array, Array, Array, Array]:
+    """q, k, v and the attention's weights of tokens x [B, N, C]."""
     x1 = x[..., :dim_v]
     mean, var = x1.mean((1, 2), keepdims=True), x1.var((1, 2), keepdims=True)
     qkv = (x1 - mean) / np.sqrt(var + epsilon) @ wqkv + bqkv
     q, k, v = np.split(qkv, [dim_qk, 2 * dim_qk], -1)
     s = q @ k.transpose(0, 2, 1)
     p = np.exp(s - s.max(-1, keepdims=True))
-    o = p / p.sum(-1, keepdims=True) @ v
+    return q, k, v, p / p.sum(-1, keepdims=True)
+
+
+def attention_rounding(x, wqkv, bqkv, wproj, dim_qk, dim_v, epsilon) -> float:
+    """Largest change of an output when each logit is off by one rounding of its products.
+
+    To first order a weight p changes by p times what its logit does, and the output by what the
+    values differ from it. That is nothing where one key has all the weight, and much where two
+    keys of logits in the thousands share it.
+    """
+    tokens = x.astype(np.float64).reshape(x.shape[0], -1, x.shape[-1])
+    q, k, v, p = _heads(tokens, wqkv, bqkv, dim_qk, dim_v, epsilon)
+    off = np.abs(q) @ np.abs(k).transpose(0, 2, 1) * 2.0**-24
+    apart = np.abs(v[:, None, :, :] - (p @ v)[:, :, None, :])
+    return float(np.max(np.einsum("bij,bijd->bid", p * off, apart) @ np.abs(wproj[:dim_v])))
+
+
+def attention(x, wqkv, bqkv, wproj, bproj, dim_qk, dim_v, epsilon, lo, hi) -> Array:
+    """Single-head attention on the first dim_v channels, projection and residual."""
+    b, h, w, c = x.shape
+    x = x.astype(np.float64).reshape(b, h * w, c)
+    _, _, v, p = _heads(x, wqkv, bqkv, dim_qk, dim_v, epsilon)
+    o = p @ v
     cat = np.clip(np.concatenate([o, x[..., dim_v:]], -1), lo, hi)
     return (x + cat @ wproj + bproj).reshape(b, h, w, c)
 

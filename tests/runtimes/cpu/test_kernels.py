@@ -47,7 +47,7 @@ def open_session(library, model: bytes, threads: int = 1) -> ort.InferenceSessio
 def assert_close(y: np.ndarray, case: Case, seed: int) -> None:
     assert y.shape == case.expected.shape
     error = case.error(y)
-    limit = LIMIT * case.condition
+    limit = LIMIT + 2 * case.slack  # both factors of a logit are rounded
     assert error <= limit, f"relative error {error} with ATTNC_TEST_SEED={seed}"
 
 
