@@ -247,7 +247,7 @@ int zero(const OrtCustomOp*) { return 0; }
 int first_version(const OrtCustomOp*) { return 1; }
 int last_version(const OrtCustomOp*) { return 0x7fffffff; }
 
-constexpr Op make(int isa, const OpInfo* info) {
+Op make(int isa, const OpInfo* info) {
   Op o = {};
   o.version = kApiVersion;
   o.GetName = name_of;
@@ -274,23 +274,17 @@ constexpr Op make(int isa, const OpInfo* info) {
 constexpr int kOps = ATTNC_OP_FILES(ATTNC_COUNT_OPS);
 #undef ATTNC_COUNT_OPS
 
-struct OpObjects {
-  Op of[kIsas][kOps];
-};
-
-constexpr OpObjects make_objects() {
-  OpObjects made{};
-  for (int isa = 0; isa < kIsas; ++isa) {
-    int at = 0;
+// The operators of one instruction set. Made when first asked for: as constants they would be a tenth
+// of the library, most of it relocations.
+Op* make_ops(int isa) {
+  Op* ops = (Op*)malloc(sizeof(Op) * kOps);
+  int at = 0;
 #define ATTNC_MAKE_OPS(name, count) \
-  for (int op = 0; op < count; ++op) made.of[isa][at++] = make(isa, &name[op]);
-    ATTNC_OP_FILES(ATTNC_MAKE_OPS)
+  for (int op = 0; ops && op < count; ++op) ops[at++] = make(isa, &name[op]);
+  ATTNC_OP_FILES(ATTNC_MAKE_OPS)
 #undef ATTNC_MAKE_OPS
-  }
-  return made;
+  return ops;
 }
-
-constexpr OpObjects kOpObjects = make_objects();
 
 int isa_index(const char* name) {
   for (int i = 0; i < kIsas; ++i) {
@@ -301,27 +295,31 @@ int isa_index(const char* name) {
   return -1;
 }
 
-OrtStatus* make_domain(Table api, int isa, OrtCustomOpDomain** out) {
+OrtStatus* make_domain(Table api, const Op* ops, OrtCustomOpDomain** out) {
   OrtStatus* s = call<OrtStatus*>(api, kCreateCustomOpDomain, "attnc", out);
   for (int i = 0; i < kOps && !s; ++i)
-    s = call<OrtStatus*>(api, kCustomOpDomain_Add, *out,
-                         static_cast<const OrtCustomOp*>(&kOpObjects.of[isa][i]));
+    s = call<OrtStatus*>(api, kCustomOpDomain_Add, *out, static_cast<const OrtCustomOp*>(&ops[i]));
   return s;
 }
 
-// The domain of this instruction set, made at its first use in the process.
+// The domain of this instruction set, made at its first use in the process and never given back:
+// sessions that are still open hold its operators.
 OrtStatus* domain_of(Table api, int isa, OrtCustomOpDomain** out) {
   *out = __atomic_load_n(&g_domains[isa], __ATOMIC_ACQUIRE);
   if (*out) return nullptr;
+  Text t;
+  Op* ops = make_ops(isa);
+  if (!ops) return error(api, t << "attnc: out of memory", kFail);
   OrtCustomOpDomain* made = nullptr;
-  OrtStatus* s = make_domain(api, isa, &made);
-  if (s) return s;
-  if (__atomic_compare_exchange_n(&g_domains[isa], out, made, false, __ATOMIC_ACQ_REL,
-                                  __ATOMIC_ACQUIRE))
+  OrtStatus* s = make_domain(api, ops, &made);
+  if (!s && __atomic_compare_exchange_n(&g_domains[isa], out, made, false, __ATOMIC_ACQ_REL,
+                                        __ATOMIC_ACQUIRE)) {
     *out = made;
-  else
-    call<void>(api, kReleaseCustomOpDomain, made);
-  return nullptr;
+    return nullptr;
+  }
+  if (made) call<void>(api, kReleaseCustomOpDomain, made);
+  free(ops);
+  return s;
 }
 
 OrtStatus* too_old(const OrtApiBase* base) {
