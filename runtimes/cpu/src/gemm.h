@@ -129,7 +129,7 @@ void tile(const Gemm& g, Int i, Int panel, Prefetch pf) {
       for (int u = 0; u < 4; ++u, b += b_k) rank1<R, P>(acc, a, lda, u, b, b_panel);
       for (int r = 0; r < R; r += 3) a[r / 3] += 4;
     }
-    for (; k < run.length; ++k, b += b_k) {
+    _Pragma("GCC unroll 1") for (; k < run.length; ++k, b += b_k) {
       rank1<R, P>(acc, a, lda, 0, b, b_panel);
       for (int r = 0; r < R; r += 3) ++a[r / 3];
     }
@@ -166,12 +166,27 @@ void stem_tile(const Gemm& g, Int i, Int panel, Prefetch pf) {
 
 typedef void (*Tile)(const Gemm&, Int, Int, Prefetch);
 
+// Stem tiles exist for the most rows and for powers of two; the fewer, the smaller the library.
+template <int P, int R>
+constexpr bool kIsStemHeight = R == kMaxRows[P - 1] || (R & (R - 1)) == 0;
+
 template <int P, int R>
 inline Tile pick_tile(Int rows, bool pairs) {
   if constexpr (R > 1) {
     if (rows != R) return pick_tile<P, R - 1>(rows, pairs);
   }
-  return pairs ? stem_tile<R, P> : tile<R, P>;
+  if constexpr (kIsStemHeight<P, R>) {
+    if (pairs) return stem_tile<R, P>;
+  }
+  return tile<R, P>;
+}
+
+// Rows of the next stem tile where `left` are left.
+inline Int stem_rows(Int left, Int max) {
+  Int rows = max;
+  if (left < max)
+    for (rows = 1; 2 * rows <= left;) rows *= 2;
+  return rows;
 }
 
 template <int P>
@@ -193,16 +208,17 @@ inline Int group_size(Int left) {
 // More than this at a step competes with the stream that is being read (few rows, large weights).
 constexpr Int kPrefetchLines = 4;
 
-// All rows against one group of panels; rows are cut evenly, so that no thin tile is left over.
+// All rows against one group of panels; rows are cut evenly, so that no thin tile is left over
+// (but for the stem, whose products are short either way).
 // Of `ahead`, this call fetches one of `shares` equal parts and moves its beginning on.
 inline void gemm_group(const Gemm& g, Int panel, Int panels, Ahead* ahead, Int shares) {
-  const Int tiles = ceil_div(g.m, kMaxRows[panels - 1]);
+  const Int highest = kMaxRows[panels - 1], tiles = ceil_div(g.m, highest);
   Int steps = 0, lines = 0;
   for (Int s = 0; s < g.nruns; ++s) steps += g.pairs ? 1 : g.runs[s].length / 4;
   for (int r = 0; r < ahead->count; ++r) lines += ahead->lines[r];
   const Int each = steps > 0 ? least(kPrefetchLines, ceil_div(lines, tiles * shares * steps)) : 0;
-  for (Int t = 0, i = 0, r = 0; t < tiles; ++t) {
-    const Int rows = (g.m - i) / (tiles - t);
+  for (Int t = 0, i = 0, r = 0; i < g.m; ++t) {
+    const Int left = g.m - i, rows = g.pairs ? stem_rows(left, highest) : left / (tiles - t);
     while (r < ahead->count && ahead->lines[r] <= 0) ++r;
     Prefetch pf = {nullptr, 0};
     if (r < ahead->count && steps > 0) {

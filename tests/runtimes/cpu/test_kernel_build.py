@@ -18,8 +18,8 @@ from attnc.runtimes.cpu.toolchain import TARGETS
 
 ALLOWED = {"malloc", "free", "getenv", "memcpy", "memset", "calloc", "sqrtf"}
 GLIBC_LIMIT = (2, 17)
-#: A mebibyte: the kernels of five families, for three instruction sets in one file.
-LARGEST = 1 << 20
+#: The kernels of five families, for three instruction sets in one file.
+LARGEST = 1_000_000
 
 
 def glibc(version: str) -> tuple[int, ...]:
