@@ -10,7 +10,12 @@ inline __m256i lanes(Int n) {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), index);
 }
 inline V loadn(const float* p, Int n) { return _mm256_maskload_ps(p, lanes(n)); }
-inline void storen(float* p, V v, Int n) { _mm256_maskstore_ps(p, lanes(n), v); }
+inline void storen(float* p, V v, Int n) {  // a masked store costs many times a plain one
+  if (n >= W)
+    store(p, v);
+  else
+    _mm256_maskstore_ps(p, lanes(n), v);
+}
 inline V set1(float f) { return _mm256_set1_ps(f); }
 inline V add(V a, V b) { return _mm256_add_ps(a, b); }
 inline V sub(V a, V b) { return _mm256_sub_ps(a, b); }
