@@ -115,6 +115,20 @@ inline void tile_in(const AttncConv& a, const float* image, Int y, Int x, Int n,
   }
 }
 
+// Asks for the pixels that a whole tile has beyond the one to its left, or for what `lines` of them
+// there will be written: neighbours in a map lie too far apart for the processor to guess.
+template <Int Rows, Int Columns>
+ATTNC_INLINE void tile_ask(const float* pixels, Int row, Int pixel, bool write) {
+  for (Int i = 0; i < Rows; ++i)
+    for (Int j = 0; j < Columns; ++j)
+      for (Int c = 0; c < pixel; c += 16) {
+        if (write)
+          __builtin_prefetch(pixels + i * row + j * pixel + c, 1, 3);
+        else
+          __builtin_prefetch(pixels + i * row + j * pixel + c, 0, 3);
+      }
+}
+
 // Row `row` of the input tiles of the band's image `b`: each tile is met by the first part at its
 // own column and, where there are two parts, by the second at the column before.
 template <class T>
@@ -130,6 +144,9 @@ void tile_row_in(const TileBand& t, Int b, Int row) {
     const bool whole =
         y >= 0 && y + T::kSize <= a.h && x >= 0 && x + T::kSize <= a.width;
     Int c = 0;
+    if (whole && x + T::kSize + kTileOut <= a.width)
+      tile_ask<T::kSize, kTileOut>(image + (y * a.width + x + T::kSize) * a.c, a.width * a.c, a.c,
+                                   false);
     for (; whole && c + W <= a.c; c += W)
       tile_in<T, true>(a, image + c, y, x, W, own ? own + c : own, stride, next ? next + c : next);
     for (; c < a.c; c += W)
@@ -211,10 +228,13 @@ void tile_row_out(const TileBand& t, Int b, Int row) {
   const Int oy = (t.top + row) * kTileOut, rows = least(kTileOut, a.oh - oy);
   const float* sums = t.out + b * t.out_image() + row * t.out_row();
   float* y = a.y + ((t.image + b) * a.oh + oy) * a.ow * a.n;
-  for (Int tile = 0; tile < t.across; ++tile, sums += t.width(), y += kTileOut * a.n)
+  for (Int tile = 0; tile < t.across; ++tile, sums += t.width(), y += kTileOut * a.n) {
+    if (rows == kTileOut && (tile + 2) * kTileOut <= a.ow)
+      tile_ask<kTileOut, kTileOut>(y + kTileOut * a.n, a.ow * a.n, a.n, true);
     for (Int c = 0; c < a.n; c += W)
       tile_out<T>(t, sums + c, rows, least(kTileOut, a.ow - tile * kTileOut), least(W, a.n - c),
                   a.bias ? a.bias + c : nullptr, y + c);
+  }
 }
 
 struct TilesTask {
