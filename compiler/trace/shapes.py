@@ -141,11 +141,9 @@ def check_dynamic(model: ir.Model, name: str) -> None:
     del probe.graph.value_info[:]
     for value in probe.graph.output:
         value.type.tensor_type.ClearField("shape")
-    try:
-        probe = onnx.shape_inference.infer_shapes(probe, strict_mode=True, data_prop=True)
-        sizes = [value.type.tensor_type.shape.dim[0].dim_value for value in probe.graph.output]
-    except (onnx.shape_inference.InferenceError, IndexError):
-        sizes = [0]
+    sizes = _batches(probe)
+    if any(size == 0 for size in sizes):  # unknown: the inference does not follow every operator
+        sizes = _batches(_folded(probe))
     if any(size != _PROBE for size in sizes):
         baked = _first_baked(model)
         raise UnsupportedError(
@@ -153,6 +151,25 @@ def check_dynamic(model: ir.Model, name: str) -> None:
             where=describe(baked) if baked else "",
             remedy="export it again with an example batch of 2 or more, or ask for that batch",
         )
+
+
+def _batches(probe: onnx.ModelProto) -> list[int]:
+    """First size of every output, 0 where the inference finds none."""
+    try:
+        probe = onnx.shape_inference.infer_shapes(probe, strict_mode=True, data_prop=True)
+        return [value.type.tensor_type.shape.dim[0].dim_value for value in probe.graph.output]
+    except (onnx.shape_inference.InferenceError, IndexError):
+        return [0]
+
+
+def _folded(probe: onnx.ModelProto) -> onnx.ModelProto:
+    """The same with its arithmetic on sizes computed, as exporters leave it that fold nothing."""
+    from onnxscript import optimizer
+
+    model = ir.from_proto(probe)
+    with quiet():
+        optimizer.fold_constants(model, onnx_shape_inference=True)
+    return ir.to_proto(model)
 
 
 def the_outputs(model: ir.Model, name: str) -> list[ir.Value]:

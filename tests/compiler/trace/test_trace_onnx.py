@@ -86,6 +86,28 @@ def test_a_batch_that_is_dynamic_in_name_only(tmp_path):
     assert "Reshape" in caught.value.where
 
 
+def test_a_dynamic_batch_behind_arithmetic_that_nobody_folded(tmp_path):
+    """Sizes that go through scalars and back: ONNX's own inference loses them."""
+    nodes = [
+        helper.make_node("Shape", ["x"], ["n1"], start=0, end=1),
+        helper.make_node("Squeeze", ["n1"], ["n"]),
+        helper.make_node("Reshape", ["n", "one"], ["again"]),
+        helper.make_node("Concat", ["again", "rest"], ["target"], axis=0),
+        helper.make_node("Reshape", ["x", "target"], ["rows"]),
+        helper.make_node("Relu", ["rows"], ["y"]),
+    ]
+    sizes = {"one": [1], "rest": [12]}
+    constants = [onnx.numpy_helper.from_array(np.array(v), name) for name, v in sizes.items()]
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in (("x", ["n", 3, 2, 2]), ("y", ["n", 12]))
+    ]
+    graph = helper.make_graph(nodes, "sizes", ends[:1], ends[1:], constants)
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+    traced = trace(written(tmp_path, proto), batch="dynamic")
+    assert traced.outputs[0].shape == ("batch", 12)
+
+
 @pytest.mark.parametrize(("axis", "name"), [(2, "height"), (3, "width")])
 def test_dynamic_space_is_refused_and_can_be_fixed(tmp_path, axis, name):
     text = exports.export("ours_ts17_dynamic")
