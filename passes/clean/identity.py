@@ -39,6 +39,8 @@ class RemoveIdentity(AnchorPass):
             return False
         if is_op(node, "Transpose") and _merge_transposes(node, graph):
             return True
+        if is_op(node, "CastLike") and _name_type(node, graph):
+            return True
         kept = UNCHANGED[node.op_type](node)
         out = node.outputs[0]
         if kept is None:
@@ -68,6 +70,16 @@ def _cast(node: ir.Node) -> ir.Value | None:
     data = node.inputs[0]
     wanted = attribute(node, "to") if is_op(node, "Cast") else _dtype(node.inputs[1])
     return data if wanted is not None and _dtype(data) == wanted else None
+
+
+def _name_type(node: ir.Node, graph: ir.Graph) -> bool:
+    """A CastLike that changes the type becomes a Cast: it reads a whole tensor for its type."""
+    data, wanted = node.inputs[0], _dtype(node.inputs[1])
+    if data is None or wanted is None or _dtype(data) in (None, wanted):
+        return False
+    cast = new_node("Cast", [data], {"to": wanted}, like=node.outputs[0])
+    replace(graph, node, [node], [cast])
+    return True
 
 
 def _dtype(value: ir.Value | None) -> ir.DataType | None:

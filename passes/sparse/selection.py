@@ -44,7 +44,7 @@ def fill_of(value: ir.Value | None) -> float | None:
     if is_op(node, "ConstantOfShape"):
         held = attribute(node, "value")
         return 0.0 if held is None else float(held.numpy().reshape(-1)[0])
-    if is_op(node, "Expand", "Cast", "Identity", "Reshape", "Unsqueeze"):
+    if is_op(node, "Expand", "Cast", "CastLike", "Identity", "Reshape", "Unsqueeze"):
         return fill_of(node.inputs[0])
     return None
 

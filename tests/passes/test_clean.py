@@ -189,6 +189,15 @@ def test_operators_that_do_something_stay(op_type: str, operand: np.ndarray) -> 
     assert rewrite(model, RemoveIdentity())[0].matches == 0
 
 
+def test_a_type_taken_from_a_tensor_is_written_out() -> None:
+    b = Builder()
+    x = b.input("n", 3)
+    like = b.op("CastLike", np.arange(3), x)
+    model = b.model(b.op("Add", b.op("Relu", x), like))
+    assert rewrite(model, InferShapes(), RemoveIdentity())[1].matches == 1
+    assert counts(model) == {"Relu": 1, "Cast": 1, "Add": 1}
+
+
 def test_transposes_are_merged() -> None:
     b = Builder()
     x = b.op("Transpose", b.input(2, 3, 4), perm=[1, 2, 0])
