@@ -31,7 +31,7 @@ from attnc.passes.clean.shapes import FoldShapes
 from attnc.passes.demand.rows import NarrowRows
 from attnc.passes.demand.selection import SelectBeforeAttention
 from attnc.passes.fuse.attention import FuseAttention
-from attnc.passes.fuse.conv import FuseConv, FuseConvAdd, FuseDepthwiseGelu
+from attnc.passes.fuse.conv import FuseConv, FuseConvAdd, FuseConvGelu
 from attnc.passes.fuse.feed_forward import fuse_feed_forward
 from attnc.passes.fuse.grid_pool import FuseGridPool
 from attnc.passes.fuse.inverted_bottleneck import fuse_inverted_bottleneck
@@ -111,7 +111,7 @@ def fuse() -> list[Pass]:
         FuseSlotDispatchAdd(),  # leaves one of two adds to the convolution
         FuseConvAdd(),  # residuals that no block took
         FuseLoneBatchNorm(),  # after the residuals, which a depthwise layer does not take
-        FuseDepthwiseGelu(),  # before the convolution is fused without it
+        FuseConvGelu(),  # before the convolution is fused without it
         FuseConv(),  # last: every convolution that is left
         *tokens(),  # after the head: PoolLinear takes a Gemm
         MergeDuplicates(),  # equal packings of q, k, v and equal choices of rows

@@ -85,7 +85,7 @@ def conv(kernel: str, batch: int, size: int, c: int, n: int, relu: bool) -> Shap
     depth = (16 if short else 9) * c
     macs = 25 * half(out) ** 2 * c * n if short else 9 * out * out * c * n
     pointers = (batch * size * size * c, depth * up(n), up(n), 0, batch * out * out * n)
-    integers = (batch, size, size, c, out, out, n, *WINDOW, 2, 2, 1, 1, *PADS)
+    integers = (batch, size, size, c, out, out, n, *WINDOW, 2, 2, 1, 1, *PADS, 0)
     reals = (0.0 if relu else -INFINITY, INFINITY)
     label = f"{size}x{size} {c}->{n}"
     return Shape(kernel, label, pointers, integers, reals, batch * macs)

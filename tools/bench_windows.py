@@ -46,7 +46,7 @@ def conv(layer: Layer, batch: int, kernel: int, n: int) -> Call:
     size, c, pad = layer.size, layer.channels, kernel // 2
     pixels = batch * size * size
     pointers = (pixels * c, kernel * kernel * c * up(n), up(n), 0, pixels * n)
-    integers = (batch, size, size, c, size, size, n, kernel, kernel, 1, 1, 1, 1, *[pad] * 4)
+    integers = (batch, size, size, c, size, size, n, kernel, kernel, 1, 1, 1, 1, *[pad] * 4, 0)
     macs = pixels * kernel * kernel * c * n
     label = f"{size}x{size} {c}->{n} k{kernel}"
     return "conv", label, pointers, integers, (-INFINITY, INFINITY), macs

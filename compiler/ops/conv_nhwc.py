@@ -1,4 +1,4 @@
-"""StemConvNhwc, ConvNhwc, ConvAddNhwc: dense convolutions that write channels-last maps.
+"""StemConvNhwc, ConvNhwc and their like: dense convolutions that write channels-last maps.
 
 Weights in panels over K = (kh, kw, c). The stem reads the network's NCHW input, which is the one
 place where the layout changes.
@@ -11,25 +11,30 @@ from collections.abc import Sequence
 from attnc.compiler.ops import text
 from attnc.compiler.ops.base import Array, Attributes, Cost, Operator, Shape
 from attnc.compiler.ops.convolution import CLAMP, WINDOW, WINDOW_TEXT, conv_cost, spatial
-from attnc.compiler.ops.fused_conv import FUSED_CONV, FUSED_CONV_ADD
+from attnc.compiler.ops.fused_conv import FUSED_CONV, FUSED_CONV_ADD, FUSED_CONV_GELU
 from attnc.compiler.ops.lowered import Form, Lowering, pick
 from attnc.compiler.ops.packing import pack_conv, pack_vector, unpack_conv
 
 _KEPT = (*WINDOW, *CLAMP)
-_ATTRIBUTES = {"out_channels": "int", **WINDOW, **CLAMP}
+_GELU_ATTRIBUTES = {"out_channels": "int", **WINDOW}
+_ATTRIBUTES = {**_GELU_ATTRIBUTES, **CLAMP}
 
 
 def pack(weights: tuple[Array, ...], attributes: Attributes) -> Form:
     """(w [N,C,kh,kw], b [N]) to panels and a padded bias."""
     w, b = weights
-    return (pack_conv(w), pack_vector(b)), {"out_channels": w.shape[0], **pick(attributes, *_KEPT)}
+    return (pack_conv(w), pack_vector(b)), {"out_channels": w.shape[0], **_kept(attributes)}
 
 
 def unpack(packed: tuple[Array, ...], attributes: Attributes) -> Form:
     """Panels and padded bias back to (w, b)."""
     n, kernel = attributes["out_channels"], attributes["kernel_shape"]
     weights = (unpack_conv(packed[0], n, tuple(kernel)), packed[1][:n])
-    return weights, {"group": 1, **pick(attributes, *_KEPT)}
+    return weights, {"group": 1, **_kept(attributes)}
+
+
+def _kept(attributes: Attributes) -> dict[str, object]:
+    return pick(attributes, *(name for name in _KEPT if name in attributes))
 
 
 def is_dense(shapes: Sequence[Shape], attributes: Attributes) -> bool:
@@ -66,10 +71,39 @@ _UNPACK = (
 )
 _CONV = f"  c = Conv <{WINDOW_TEXT}> (map, weight, bias)\n"
 _STORE = text.clamp("clamped", "s") + text.to_nhwc("y", "clamped")
+_GELU_STORE = "  a = Gelu (c)\n" + text.to_nhwc("y", "a")
 
 STEM_LOWERING = Lowering(FUSED_CONV, pack, unpack, accepts=is_dense, nchw_input=True)
+STEM_GELU_LOWERING = Lowering(FUSED_CONV_GELU, pack, unpack, accepts=is_dense, nchw_input=True)
 CONV_LOWERING = Lowering(FUSED_CONV, pack, unpack, accepts=is_dense)
+CONV_GELU_LOWERING = Lowering(FUSED_CONV_GELU, pack, unpack, accepts=is_dense)
 CONV_ADD_LOWERING = Lowering(FUSED_CONV_ADD, pack, unpack, maps=(1, 1), accepts=is_dense)
+
+STEM_CONV_GELU_NHWC = Operator(
+    name="StemConvGeluNhwc",
+    inputs=("x", "w", "b"),
+    outputs=("y",),
+    attributes=_GELU_ATTRIBUTES,
+    body=_UNPACK + "  map = Identity (x)\n" + _CONV + _GELU_STORE,
+    reference=STEM_GELU_LOWERING.reference,
+    output_shape=stem_shape,
+    examples=STEM_GELU_LOWERING.examples,
+    cost=stem_cost,
+    doc="convolution from NCHW to channels-last, GELU, packed weights",
+)
+
+CONV_GELU_NHWC = Operator(
+    name="ConvGeluNhwc",
+    inputs=("x", "w", "b"),
+    outputs=("y",),
+    attributes=_GELU_ATTRIBUTES,
+    body=_UNPACK + text.to_nchw("map", "x") + _CONV + _GELU_STORE,
+    reference=CONV_GELU_LOWERING.reference,
+    output_shape=nhwc_shape,
+    examples=CONV_GELU_LOWERING.examples,
+    cost=nhwc_cost,
+    doc="convolution, bias, GELU; channels-last, packed weights",
+)
 
 STEM_CONV_NHWC = Operator(
     name="StemConvNhwc",

@@ -10,7 +10,13 @@ import onnx_ir as ir
 from attnc.compiler.errors import UsageError
 from attnc.compiler.ops.attention import ATTENTION
 from attnc.compiler.ops.base import DOMAIN, DOMAIN_VERSION, Operator
-from attnc.compiler.ops.conv_nhwc import CONV_ADD_NHWC, CONV_NHWC, STEM_CONV_NHWC
+from attnc.compiler.ops.conv_nhwc import (
+    CONV_ADD_NHWC,
+    CONV_GELU_NHWC,
+    CONV_NHWC,
+    STEM_CONV_GELU_NHWC,
+    STEM_CONV_NHWC,
+)
 from attnc.compiler.ops.conv_stride2_nhwc import CONV_STRIDE2_NHWC
 from attnc.compiler.ops.conv_tiles_nhwc import CONV_TILES3_NHWC, CONV_TILES4_NHWC
 from attnc.compiler.ops.depthwise_nhwc import DEPTHWISE_GELU_NHWC, DEPTHWISE_NHWC
@@ -79,7 +85,9 @@ SEMANTIC: tuple[Operator, ...] = (
 #: What the CPU target lowers them to: channels-last maps, packed weights.
 LOWERED: tuple[Operator, ...] = (
     STEM_CONV_NHWC,
+    STEM_CONV_GELU_NHWC,
     CONV_NHWC,
+    CONV_GELU_NHWC,
     CONV_ADD_NHWC,
     CONV_STRIDE2_NHWC,
     CONV_TILES3_NHWC,

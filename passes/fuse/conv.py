@@ -3,7 +3,7 @@
 x -> Conv -> Add(r) -> ReLU        =>        FusedConvAdd(x, w, b, r)  min=0
 x -> Conv -> Clip(0, 6)            =>        FusedConv(x, w, b)  min=0 max=6
 x -> Conv                          =>        FusedConv(x, w, b)
-x -> depthwise Conv -> Gelu        =>        FusedConvGelu(x, w, b)
+x -> Conv -> Gelu                  =>        FusedConvGelu(x, w, b)
 """
 
 from __future__ import annotations
@@ -42,19 +42,26 @@ class FuseConvAdd(AnchorPass):
         return True
 
 
-class FuseDepthwiseGelu(AnchorPass):
-    """A depthwise Conv with the GELU behind it."""
+#: Up to so many channels a dense convolution is as much a pass over memory as GELU is.
+FEW_CHANNELS = 4
 
-    name = "fuse_depthwise_gelu"
-    reason = "both are bound by memory: one pass over the map instead of two"
+
+class FuseConvGelu(AnchorPass):
+    """A depthwise or pointwise Conv, or one of few channels, with the GELU behind it.
+
+    Dense windows on wide maps stay alone: targets have faster forms for them than for both.
+    """
+
+    name = "fuse_conv_gelu"
+    reason = "one pass over the map instead of two"
     anchors = frozenset({"Conv"})
 
     def apply(self, node: ir.Node, graph: ir.Graph) -> bool:
         """Replaces Conv and Gelu."""
         conv, after = conv_of(node), sole_user(node.outputs[0])
-        if conv is None or after is None or not conv.single or not conv.depthwise:
+        if conv is None or after is None or not conv.single or not is_op(after, "Gelu"):
             return False
-        if not is_op(after, "Gelu"):
+        if not (conv.depthwise or _is_light(conv)):
             return False
         if attribute(after, "approximate", "none") != "none":
             raise Refuse("the GELU is approximated", after)
@@ -64,6 +71,14 @@ class FuseDepthwiseGelu(AnchorPass):
         )
         replace(graph, after, [node], [new])
         return True
+
+
+def _is_light(conv: Conv) -> bool:
+    """One group, and a window of one pixel or few channels."""
+    sizes = conv.weight().shape
+    if attribute(conv.node, "group") != 1:
+        return False
+    return sizes[2:] == (1, 1) or sizes[1] <= FEW_CHANNELS
 
 
 class FuseConv(AnchorPass):

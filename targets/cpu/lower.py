@@ -46,7 +46,11 @@ LOWERINGS: dict[str, tuple[tuple[str, Lowering], ...]] = {
         ("DepthwiseNhwc", depthwise_nhwc.LOWERING),
     ),
     "FusedConvAdd": (("ConvAddNhwc", conv_nhwc.CONV_ADD_LOWERING),),
-    "FusedConvGelu": (("DepthwiseGeluNhwc", depthwise_nhwc.GELU_LOWERING),),
+    "FusedConvGelu": (
+        ("DepthwiseGeluNhwc", depthwise_nhwc.GELU_LOWERING),
+        ("StemConvGeluNhwc", conv_nhwc.STEM_GELU_LOWERING),
+        ("ConvGeluNhwc", conv_nhwc.CONV_GELU_LOWERING),
+    ),
     "FeedForward": (("FeedForwardNhwc", feed_forward_nhwc.LOWERING),),
     "SingleHeadAttention": (("SingleHeadAttentionNhwc", single_head_attention_nhwc.LOWERING),),
     "InvertedBottleneck": (("InvertedBottleneckNhwc", inverted_bottleneck_nhwc.LOWERING),),

@@ -65,6 +65,7 @@ inline void conv_line(const ConvTask& t, Int b, Int oy, Int ox, Int count, Int s
   g.n = a.n;
   g.lo = a.lo;
   g.hi = a.hi;
+  g.gelu = a.gelu != 0;
   g.pairs = t.nchw && g.lda == 2;
   g.store_ahead = t.nchw ? 3 * kMaxRows[0] : 0;
   gemm_group(g, p, np, ahead, shares);
@@ -166,9 +167,10 @@ AttncStatus stem_conv_f32(const AttncHost* host, const AttncConv* a) {
 AttncStatus conv_f32(const AttncHost* host, const AttncConv* a) {
   if (!is_pointwise(*a)) return conv_any(host, *a, false);
   const Run run = {a->x, 0, a->c};
-  const Gemm g = {&run,    1,           a->c, a->w, a->c * 16, 16,
-                  a->bias, a->residual, a->n, a->y, a->n,      a->batch * a->h * a->width,
-                  a->n,    a->lo,       a->hi};
+  Gemm g = {&run,    1,           a->c, a->w, a->c * 16, 16,
+            a->bias, a->residual, a->n, a->y, a->n,      a->batch * a->h * a->width,
+            a->n,    a->lo,       a->hi};
+  g.gelu = a->gelu != 0;
   if (g.m > 0) parallel_gemm(host, g, no_hint());
   return kAttncOk;
 }

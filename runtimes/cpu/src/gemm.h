@@ -229,6 +229,8 @@ inline void gemm_group(const Gemm& g, Int panel, Int panels, Ahead* ahead, Int s
     pick_panels<kMaxPanels>(panels, rows, g.pairs)(g, i, panel, pf);
     i += rows;
   }
+  for (Int p = panel; g.gelu && p < panel + panels; ++p)
+    gelu_panel(g.c + p * 16, g.ldc, g.m, least(16, g.n - p * 16));
 }
 
 // Where one tile of a single panel holds all rows and wider tiles do not, that is taken: the
@@ -252,8 +254,6 @@ inline void gemm(const Gemm& g, Int first, Int last, const Ahead& after) {
         ahead.add(g.b + v * g.b_panel + g.runs[0].b, g.runs[0].length * 16);
     }
     gemm_group(g, p, n, &ahead, 1);
-    for (; g.gelu && p < q; ++p)
-      gelu_panel(g.c + p * 16, g.ldc, g.m, least(16, g.n - p * 16));
     p = q;
   }
 }

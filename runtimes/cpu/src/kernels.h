@@ -25,6 +25,7 @@ struct AttncWindow {  // a sliding window; pads are top, left, bottom, right
 };
 
 // y[b,oh,ow,n] = clamp(conv(x) + bias [+ residual]); K order of the weights is (kh, kw, c).
+// With `gelu`, which conv_f32 and stem_conv_f32 know, GELU comes last.
 // stem_conv_f32 reads x as [batch, c, h, w]. residual may be null. conv_stride2_f32 has a window
 // of 3x3, strides of 2 and pads of 1, no residual, and weights over K = (4, 4, c), see its file.
 // conv_tiles_f32 has a square window of up to 8x8, no stride, dilation or residual, and weights that
@@ -34,6 +35,7 @@ struct AttncConv {
   float* y;
   Int batch, h, width, c, oh, ow, n;
   AttncWindow win;
+  Int gelu;
   float lo, hi;
 };
 

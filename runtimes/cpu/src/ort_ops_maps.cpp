@@ -113,7 +113,7 @@ AttncWindow win(const Params& p) {
           (Int)p.pads[2],         (Int)p.pads[3]};
 }
 
-AttncConv conv_arguments(const Call& c, int h, int channel) {
+AttncConv conv_arguments(const Call& c, int h, int channel, bool gelu = false) {
   return {c.in[0],
           c.in[1],
           c.in[2],
@@ -127,17 +127,20 @@ AttncConv conv_arguments(const Call& c, int h, int channel) {
           (Int)c.y_dims()[2],
           (Int)c.y_dims()[3],
           win(*c.p),
+          gelu,
           lower(*c.p),
           upper(*c.p)};
 }
 
+template <bool Gelu>
 AttncStatus run_stem(const Call& c) {
-  const AttncConv a = conv_arguments(c, 2, 1);
+  const AttncConv a = conv_arguments(c, 2, 1, Gelu);
   return c.kernels->stem_conv_f32(c.host, &a);
 }
 
+template <bool Gelu>
 AttncStatus run_conv(const Call& c) {
-  const AttncConv a = conv_arguments(c, 1, 3);
+  const AttncConv a = conv_arguments(c, 1, 3, Gelu);
   return c.kernels->conv_f32(c.host, &a);
 }
 
@@ -208,6 +211,7 @@ AttncStatus run_pool(const Call& c) {
 }
 
 constexpr const char* kConvAttributes = "out_channels kernel_shape strides pads dilations min max ";
+constexpr const char* kConvGeluAttributes = "out_channels kernel_shape strides pads dilations ";
 
 typedef bool (*MapShape)(const Params&, const int64_t* x, Shape* y);
 typedef int64_t (*MapElements)(const Params&, const int64_t* x, const int64_t* y, int i);
@@ -232,10 +236,12 @@ constexpr OpInfo map_op(const char* name, int inputs, const char* attributes,
 
 }  // namespace
 
-const OpInfo kMapOps[12] = {
-    map_op<stem_shape, stem_inputs>("StemConvNhwc", 3, kConvAttributes, run_stem),
-    map_op<conv_shape, conv_inputs>("ConvNhwc", 3, kConvAttributes, run_conv),
-    map_op<conv_shape, conv_inputs>("ConvAddNhwc", 4, kConvAttributes, run_conv),
+const OpInfo kMapOps[14] = {
+    map_op<stem_shape, stem_inputs>("StemConvNhwc", 3, kConvAttributes, run_stem<false>),
+    map_op<stem_shape, stem_inputs>("StemConvGeluNhwc", 3, kConvGeluAttributes, run_stem<true>),
+    map_op<conv_shape, conv_inputs>("ConvNhwc", 3, kConvAttributes, run_conv<false>),
+    map_op<conv_shape, conv_inputs>("ConvGeluNhwc", 3, kConvGeluAttributes, run_conv<true>),
+    map_op<conv_shape, conv_inputs>("ConvAddNhwc", 4, kConvAttributes, run_conv<false>),
     map_op<stride2_shape, stride2_inputs>("ConvStride2Nhwc", 3, "out_channels min max ",
                                           run_stride2),
     map_op<tiles_shape<1, 3>, tiles_inputs>("ConvTiles3Nhwc", 3,

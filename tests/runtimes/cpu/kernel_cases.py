@@ -90,8 +90,10 @@ def dense(
     dilations=(1, 1),
     clamp=None,
 ) -> Case:
-    """ConvNhwc, ConvAddNhwc or StemConvNhwc."""
+    """ConvNhwc, ConvAddNhwc, StemConvNhwc, or with GELU in place of the clamp."""
     attrs, lo, hi = _clamps(clamp)
+    if "Gelu" in op:
+        attrs = {}
     x = _vector(rng, (b, h, w, c))
     weight, bias = _matrix(rng, kernel[0] * kernel[1] * c, n), _vector(rng, n)
     args = (x, weight, bias, kernel, strides, pads, dilations)
@@ -100,8 +102,10 @@ def dense(
     if op == "ConvAddNhwc":
         dynamic = [_vector(rng, expected.shape)]
         expected = ref.conv(*args, lo, hi, dynamic[0])
+    if "Gelu" in op:
+        expected = ref.gelu(expected)
     attrs |= _window(kernel, strides, pads, dilations) | {"out_channels": n}
-    if op == "StemConvNhwc":
+    if op.startswith("StemConv"):
         x = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
     return Case(op, x, [ref.pack(weight), ref.pad16(bias)], attrs, expected, dynamic)
 
@@ -207,6 +211,10 @@ def all_cases(rng) -> dict[str, Case]:
         "conv-1x1-s2": dense(rng, "ConvNhwc", 2, 7, 5, 28, 17, (1, 1), (2, 2), (0, 0, 0, 0)),
         "conv-1x1-large": dense(rng, "ConvNhwc", 2, 20, 20, 48, 65, (1, 1), (1, 1), (0, 0, 0, 0)),
         "conv-1x1-padded": dense(rng, "ConvNhwc", 1, 3, 4, 5, 17, (1, 1), (1, 1), (1, 0, 0, 2)),
+        "gelu-1x1": dense(rng, "ConvGeluNhwc", 2, 9, 7, 48, 75, (1, 1), (1, 1), (0, 0, 0, 0)),
+        "gelu-3x3": dense(rng, "ConvGeluNhwc", 1, 8, 6, 20, 33, strides=(2, 2)),
+        "stem-gelu": dense(rng, "StemConvGeluNhwc", 2, 18, 23, 3, 40, strides=(2, 2)),
+        "stem-gelu-s1": dense(rng, "StemConvGeluNhwc", 1, 7, 5, 4, 17),
         "add-1x1": dense(rng, "ConvAddNhwc", 1, 7, 7, 66, 75, (1, 1), (1, 1), (0, 0, 0, 0)),
         "add-3x3": dense(rng, "ConvAddNhwc", 2, 5, 6, 17, 28, clamp=relu),
         "dw-s1": depthwise(rng, 2, 14, 14, 75),

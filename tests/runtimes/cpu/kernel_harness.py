@@ -26,7 +26,9 @@ TASK = CFUNCTYPE(None, c_void_p, c_size_t)
 GUARD = 64  # floats behind each buffer that must stay NaN
 KERNEL_OF = {
     "StemConvNhwc": "stem_conv_f32",
+    "StemConvGeluNhwc": "stem_conv_f32",
     "ConvNhwc": "conv_f32",
+    "ConvGeluNhwc": "conv_f32",
     "ConvAddNhwc": "conv_f32",
     "ConvStride2Nhwc": "conv_stride2_f32",
     "ConvTiles3Nhwc": "conv_tiles_f32",
@@ -168,14 +170,15 @@ def _pack(case: Case, inputs: list[int], y: int) -> ctypes.Structure:
     window = [*a.get("kernel_shape", []), *a.get("strides", []), *a.get("dilations", (1, 1))]
     window += a.get("pads", [])
     reals = [lo, hi]
-    if case.op == "StemConvNhwc":
-        inputs, sizes = [*inputs, 0], [x[0], x[2], x[3], x[1], *out[1:], *window]
-    elif case.op in ("ConvNhwc", "ConvAddNhwc"):
-        inputs, sizes = [*inputs, 0][:4], [*x, *out[1:], *window]
+    if case.op.startswith("StemConv"):
+        sizes = [x[0], x[2], x[3], x[1], *out[1:], *window, "Gelu" in case.op]
+        inputs = [*inputs, 0]
+    elif case.op in ("ConvNhwc", "ConvAddNhwc", "ConvGeluNhwc"):
+        inputs, sizes = [*inputs, 0][:4], [*x, *out[1:], *window, "Gelu" in case.op]
     elif case.op == "ConvStride2Nhwc":
-        inputs, sizes = [*inputs, 0], [*x, *out[1:], 3, 3, 2, 2, 1, 1, 1, 1, 1, 1]
+        inputs, sizes = [*inputs, 0], [*x, *out[1:], 3, 3, 2, 2, 1, 1, 1, 1, 1, 1, 0]
     elif case.op.startswith("ConvTiles"):
-        window = [*a["kernel_shape"], 1, 1, 1, 1, *a["pads"]]
+        window = [*a["kernel_shape"], 1, 1, 1, 1, *a["pads"], 0]
         inputs, sizes = [*inputs, 0], [*x, *out[1:], *window]
     elif case.op in ("DepthwiseNhwc", "DepthwiseGeluNhwc"):
         sizes = [*x, *out[1:3], *window, "Gelu" in case.op]

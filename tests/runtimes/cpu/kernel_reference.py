@@ -6,6 +6,8 @@ cannot hide in both. Shapes are channels-last unless said otherwise.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 Array = np.ndarray
@@ -47,6 +49,11 @@ def conv(x, w, b, kernel, strides, pads, dilations, lo, hi, residual=None) -> Ar
     cols = windows(x, kernel, strides, pads, dilations)
     y = cols.reshape(*cols.shape[:3], -1) @ w.astype(np.float64) + b
     return np.clip(y if residual is None else y + residual, lo, hi)
+
+
+def gelu(x: Array) -> Array:
+    """x times the normal distribution's probability of being below x."""
+    return x / 2 * (1 + np.vectorize(math.erf)(x / math.sqrt(2)))
 
 
 def depthwise(x, w, b, kernel, strides, pads, dilations, lo, hi) -> Array:
