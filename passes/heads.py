@@ -89,8 +89,8 @@ class Places:
 
     @property
     def count(self) -> int:
-        """Elements of the softmax."""
-        return int(np.prod(self.sizes))
+        """Elements of the softmax, which may be of some queries only."""
+        return int(np.prod(self.sizes)) if self.order is None else self.order.size
 
     @property
     def extent(self) -> tuple[int, int]:
