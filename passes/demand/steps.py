@@ -114,25 +114,35 @@ def attention(node: ir.Node, out: ir.Value, rows: Rows, graph: ir.Graph) -> list
     query, memory = node.inputs
     if query is None or memory is None:
         return None
-    split = _split_layer(node, rows, graph) if query is memory else None
-    if split is not None:
-        return split
-    narrow, nodes = chosen(query, rows, graph)
-    return [*nodes, again(node, [narrow, memory], out, rows.of(out))]
+    places, nodes = attributes_of(node), list[ir.Node]()
+    split = split_layer(node, places, rows, graph) if query is memory else None
+    if split is None:
+        narrow, nodes = chosen(query, rows, graph)
+    else:
+        narrow, memory, places, nodes = split
+    inputs, sizes = [narrow, memory], rows.of(out)
+    return [*nodes, new_node("Attention", inputs, places, domain=DOMAIN, like=out, sizes=sizes)]
 
 
-def _split_layer(node: ir.Node, rows: Rows, graph: ir.Graph) -> list[ir.Node] | None:
-    """One layer for q, k and v becomes one for q, on the rows wanted, and one for k and v."""
-    packed = node.inputs[0]
+Split = tuple[ir.Value, ir.Value, dict[str, Any], list[ir.Node]]
+
+
+def split_layer(
+    reader: ir.Node, places: dict[str, Any], rows: Rows, graph: ir.Graph
+) -> Split | None:
+    """One layer for q, k and v becomes one for q, on the rows wanted, and one for k and v.
+
+    Gives q, the k and v, where they are there, and the new nodes; None if others need the layer.
+    """
+    packed = reader.inputs[0]
     layer = packed.producer() if packed is not None else None
     if packed is None or layer is None or layer.op_type not in ("Linear", "NormLinear"):
         return None
-    if {use.node for use in packed.uses()} != {node} or packed.is_graph_output():
+    if {use.node for use in packed.uses()} != {reader} or packed.is_graph_output():
         return None
     x, weight, bias = layer.inputs[0], const(layer.inputs[1]), const(layer.inputs[2])
     if x is None or weight is None or bias is None or x.shape is None or len(x.shape) != 3:
         return None
-    places = attributes_of(node)
     width, deep = places["heads"] * places["dim_qk"], places["heads"] * places["dim_v"]
     q = np.arange(places["q_at"], places["q_at"] + width)
     k = np.arange(places["k_at"], places["k_at"] + width)
@@ -144,11 +154,8 @@ def _split_layer(node: ir.Node, rows: Rows, graph: ir.Graph) -> list[ir.Node] | 
         shift = constant(graph, bias[channels], f"{layer.inputs[2].name}_{hint}")  # type: ignore[union-attr]
         sizes = [*list(source.shape or [])[:2], len(channels)]
         made.append(again(layer, [source, rows_of, shift], packed, sizes))
-    out = node.outputs[0]
-    places |= {"q_at": 0, "k_at": 0, "v_at": width}
-    inputs = [made[0].outputs[0], made[1].outputs[0]]
-    fused = new_node("Attention", inputs, places, domain=DOMAIN, like=out, sizes=rows.of(out))
-    return [*nodes, *made, fused]
+    places = {**places, "q_at": 0, "k_at": 0, "v_at": width}
+    return made[0].outputs[0], made[1].outputs[0], places, [*nodes, *made]
 
 
 def selected_attention(
@@ -178,18 +185,42 @@ def select_tokens(
 def sparse_attention(
     node: ir.Node, out: ir.Value, rows: Rows, graph: ir.Graph
 ) -> list[ir.Node] | None:
-    """The class token attends everywhere: its row needs no predictor."""
+    """The class token attends everywhere: its row needs no predictor.
+
+    Inactive tokens have keys and values of zero there, so that they count in its softmax.
+    """
     qkv = node.inputs[0]
     if rows.numbers != (0,) or qkv is None:
         return None
     heads, dim = attribute(node, "heads"), attribute(node, "dim")
     places = {"q_at": 0, "k_at": heads * dim, "v_at": 2 * heads * dim}
-    attributes = {"heads": heads, "dim_qk": dim, "dim_v": dim, **places}
-    attributes["scale"] = attribute(node, "scale")
-    narrow, nodes = chosen(qkv, rows, graph)
-    sizes = rows.of(out)
-    fused = new_node("Attention", [narrow, qkv], attributes, domain=DOMAIN, like=out, sizes=sizes)
-    return [*nodes, fused]
+    places |= {"heads": heads, "dim_qk": dim, "dim_v": dim, "scale": attribute(node, "scale")}
+    split = split_layer(node, places, rows, graph)
+    if split is None:
+        narrow, nodes = chosen(qkv, rows, graph)
+        memory = qkv
+    else:
+        narrow, memory, places, nodes = split
+    if node.op_type == "SparseAttentionActive":
+        narrow, memory, made = _masked(node.inputs[-1], narrow, memory, rows, graph)
+        nodes = [*nodes, *made]
+    inputs, sizes = [narrow, memory], rows.of(out)
+    return [*nodes, new_node("Attention", inputs, places, domain=DOMAIN, like=out, sizes=sizes)]
+
+
+def _masked(
+    active: ir.Value | None, query: ir.Value, memory: ir.Value, rows: Rows, graph: ir.Graph
+) -> tuple[ir.Value, ir.Value, list[ir.Node]]:
+    """Both with zeros for what is not active, [B, N] of ones and zeros."""
+    axes = constant(graph, np.array([2], np.int64), "channel_axis")
+    sizes = [*list(memory.shape or [])[:2], 1]
+    mask = new_node("Unsqueeze", [active, axes], like=memory, sizes=sizes)
+    some, nodes = chosen(mask.outputs[0], rows, graph)
+    made = [
+        new_node("Mul", [value, with_mask], like=value)
+        for value, with_mask in ((query, some), (memory, mask.outputs[0]))
+    ]
+    return made[0].outputs[0], made[1].outputs[0], [mask, *nodes, *made]
 
 
 def concat(node: ir.Node, out: ir.Value, rows: Rows, graph: ir.Graph) -> list[ir.Node] | None:
@@ -234,6 +265,7 @@ STEPS: dict[tuple[str, str], Step] = {
     (DOMAIN, "SelectedAttention"): selected_attention,
     (DOMAIN, "SelectTokens"): select_tokens,
     (DOMAIN, "SparseAttention"): sparse_attention,
+    (DOMAIN, "SparseAttentionActive"): sparse_attention,
     **{("", name): elementwise for name in ("Add", "Sub", "Mul", "Div", "Gelu", "Relu", "Sigmoid")},
     **{("", name): elementwise for name in ("Tanh", "Erf", "Sqrt", "Clip", "Identity", "Cast")},
     ("", "Softmax"): last_axis,
