@@ -178,6 +178,23 @@ def replace(
         graph.opset_imports.setdefault("attnc", 1)
 
 
+def insert_before(
+    graph: ir.Graph,
+    places: Iterable[ir.Node],
+    new_nodes: Sequence[ir.Node],
+    old_nodes: Sequence[ir.Node],
+) -> None:
+    """Put `new_nodes` before the first of `places`; their provenance is that of `old_nodes`."""
+    if not new_nodes:
+        return
+    first = sorted_by_graph(graph, places)[0]
+    copy_metadata(sorted_by_graph(graph, old_nodes), new_nodes)
+    for index, node in enumerate(new_nodes):
+        node.name = f"{first.name}/before{index}"
+        node.outputs[0].name = fresh_name(graph, f"{first.outputs[0].name}_before{index}")
+        graph.insert_before(first, [node])
+
+
 def sorted_by_graph(graph: ir.Graph, nodes: Iterable[ir.Node]) -> list[ir.Node]:
     """Without repetition, in the order of the graph."""
     wanted = set(nodes)

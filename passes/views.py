@@ -7,7 +7,7 @@ slice, gather and concat looks the same, and a wrong one is told apart.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,6 +19,8 @@ from attnc.passes.graph import Refuse, const, is_op, scalar
 from attnc.passes.movement import MOVES, apply_move, concrete_shape, data_inputs
 
 Indices = NDArray[np.int64]
+#: For a node that leaves elements where they are: the one that it passes on; None for others.
+Through = Callable[[ir.Node], "ir.Value | None"]
 #: A map that holds for two batch sizes holds for all: every operator is linear in the batch.
 PROBES = (2, 3)
 
@@ -87,6 +89,7 @@ class _Walk:
     stops: Collection[ir.Value]
     factors: bool
     clamps: bool
+    through: Through
     sources: dict[ir.Value, None] = field(default_factory=dict)
     order: dict[ir.Node, None] = field(default_factory=dict)
     seen: dict[ir.Value, tuple[float, frozenset[Clamp]]] = field(default_factory=dict)
@@ -114,16 +117,21 @@ class _Walk:
             return True
         if self.factors and factor_of(node) is not None:
             return True
-        return self.clamps and clamp_of(node) is not None
+        if self.clamps and clamp_of(node) is not None:
+            return True
+        return self.through(node) is not None
 
     def _effect(self, node: ir.Node) -> tuple[float, Clamp | None]:
         if is_op(node, *MOVES):
             return 1.0, None
         if self.clamps and (clamp := clamp_of(node)) is not None:
             return 1.0, clamp
-        return factor_of(node) or 1.0, None
+        return (factor_of(node) if self.factors else None) or 1.0, None
 
     def _data(self, node: ir.Node) -> Iterable[ir.Value]:
+        passed = None if is_op(node, *MOVES) else self.through(node)
+        if passed is not None:
+            return [passed]
         if is_op(node, "Mul"):
             return [v for v in node.inputs if v is not None and const(v) is None]
         return data_inputs(node)
@@ -135,13 +143,15 @@ def trace(
     stops: Collection[ir.Value] = (),
     factors: bool = False,
     clamps: bool = False,
+    through: Through = lambda node: None,
 ) -> View:
     """Follow `value` back to what is computed (or to `stops`).
 
     With `factors` through multiplications and divisions by one number, with `clamps` through
     ReLU and Clip; all sources must see the same factor and the same clamps, else it refuses.
+    Nodes that `through` knows are passed as well; what they do is for the caller to look at.
     """
-    walk = _Walk(stops, factors, clamps)
+    walk = _Walk(stops, factors, clamps, through)
     effects = walk.back(value)
     if len(set(effects.values())) != 1:
         raise Refuse("its parts are scaled or clamped differently", value.producer())

@@ -123,9 +123,14 @@ class SparseNet(nn.Module):
 
 
 def exported(style: Style, opset: int | None, seed: int = 0) -> ir.Model:
-    """By dynamo at this opset, or by TorchScript (None); any batch size."""
+    """This style; see `export_of`."""
     torch.manual_seed(seed)
-    network, example = SparseNet(style).eval(), torch.randn(2, TOKENS, WIDTH)
+    return export_of(SparseNet(style).eval(), opset)
+
+
+def export_of(network: nn.Module, opset: int | None) -> ir.Model:
+    """By dynamo at this opset, or by TorchScript (None); any batch size."""
+    example = torch.randn(2, TOKENS, WIDTH)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         if opset is not None:

@@ -6,12 +6,13 @@ one for each part:     Concat(Softmax(row 0), Softmax(Where(mask, rows 1.., -inf
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
-from attnc.passes.graph import Refuse, attribute, is_op, scalar, shape
-from attnc.passes.sparse.selection import Selection, fill_of, selection_of
+from attnc.passes.graph import attribute, is_op, scalar, shape
+from attnc.passes.sparse.fills import fill_of
+from attnc.passes.sparse.row_masks import MaskPart, mask_parts, over_rows
 
 #: Comparisons that ask whether a number is finite, and what joins them.
 _FINITE = ("IsNaN", "IsInf", "Greater", "Less", "And", "Or", "Not", "Equal", "Cast")
@@ -19,16 +20,21 @@ _FINITE = ("IsNaN", "IsInf", "Greater", "Less", "And", "Or", "Not", "Equal", "Ca
 
 @dataclass(frozen=True)
 class Rows:
-    """Some rows of attention weights: softmax of `logits`, whose keys `mask` selects (None: all).
+    """Some rows of attention weights: softmax of `logits`, whose keys `mask` selects.
 
     `zero`: a row without any key is zero (otherwise it is NaN).
     """
 
-    count: int
+    mask: MaskPart
     logits: ir.Value
-    mask: Selection | None
+    softmax: ir.Node
     zero: bool
     nodes: tuple[ir.Node, ...]
+
+    @property
+    def count(self) -> int:
+        """How many rows."""
+        return self.mask.count
 
 
 def rows_of(weights: ir.Value | None) -> list[Rows]:
@@ -36,23 +42,13 @@ def rows_of(weights: ir.Value | None) -> list[Rows]:
     node = weights.producer() if weights is not None else None
     if node is None:
         return []
-    if is_op(node, "Concat") and _over_rows(node):
+    if is_op(node, "Concat") and over_rows(node):
         parts = [rows_of(value) for value in node.inputs]
         if not all(parts):
             return []
         joined = [part for found in parts for part in found]
-        return [_behind(part, (node,)) for part in joined]
+        return [replace(part, nodes=(*part.nodes, node)) for part in joined]
     return _softmaxes(weights)
-
-
-def _behind(part: Rows, nodes: tuple[ir.Node, ...]) -> Rows:
-    return Rows(part.count, part.logits, part.mask, part.zero, (*part.nodes, *nodes))
-
-
-def _over_rows(node: ir.Node) -> bool:
-    sizes = shape(node.outputs[0])
-    axis = attribute(node, "axis", 0)
-    return sizes is not None and axis % len(sizes) == len(sizes) - 2
 
 
 def _softmaxes(weights: ir.Value | None) -> list[Rows]:
@@ -84,17 +80,17 @@ def _parts(softmax: ir.Node, outer: list[ir.Node], zero: bool, guard: ir.Node | 
     node = scores.producer()
     hidden = _hidden(node) if node is not None and is_op(node, "Where") else None
     if hidden is None:
-        return [Rows(rows, scores, None, zero, (softmax, *outer))] if guard is None else []
+        whole = Rows(MaskPart(rows, None), scores, softmax, zero, (softmax, *outer))
+        return [whole] if guard is None else []
     mask_value, inverted, logits = hidden
     assert node is not None
     if guard is not None:
         if guard.inputs[0] is not mask_value or inverted:
             return []
         zero, outer = True, [*outer, guard]
-    found = []
-    for count, mask in _mask_parts(mask_value, rows, inverted):
-        found.append(Rows(count, logits, mask, zero, (*_negation(node), node, softmax, *outer)))
-    return found
+    nodes = (*_negation(node), node, softmax, *outer)
+    parts = mask_parts(mask_value, rows, inverted)
+    return [Rows(part, logits, softmax, zero, (*part.nodes, *nodes)) for part in parts]
 
 
 def _hidden(node: ir.Node) -> tuple[ir.Value, bool, ir.Value] | None:
@@ -115,48 +111,6 @@ def _negation(node: ir.Node) -> tuple[ir.Node, ...]:
     """The Not in front of the condition of this Where, if there is one."""
     maker = node.inputs[0].producer() if node.inputs[0] is not None else None
     return (maker,) if maker is not None and is_op(maker, "Not") else ()
-
-
-def _mask_parts(
-    value: ir.Value | None, rows: int, inverted: bool
-) -> list[tuple[int, Selection | None]]:
-    """The mask of `rows` rows, cut where it is put together; refuses what it cannot read."""
-    node = value.producer() if value is not None else None
-    found = selection_of(value)
-    if found is not None:
-        if found.inverted != inverted:
-            raise Refuse("the keys that score best are hidden, the others are seen", node)
-        return [(rows, found)]
-    number = fill_of(value)
-    if number is not None:
-        if bool(number) == inverted:
-            raise Refuse("some queries see no key", node)
-        return [(rows, None)]
-    if node is not None and is_op(node, "Not"):
-        return _grown(_mask_parts(node.inputs[0], rows, not inverted), node)
-    if node is not None and is_op(node, "Cast", "Identity"):
-        return _grown(_mask_parts(node.inputs[0], rows, inverted), node)
-    if node is not None and is_op(node, "Greater", "Equal") and scalar(node.inputs[1]) is not None:
-        flipped = is_op(node, "Equal") and scalar(node.inputs[1]) == 0
-        return _grown(_mask_parts(node.inputs[0], rows, inverted != flipped), node)
-    if node is not None and is_op(node, "Concat") and _over_rows(node):
-        found_parts = []
-        for part in node.inputs:
-            sizes = shape(part)
-            if sizes is None or sizes[-2] is None:
-                raise Refuse("the mask is put together from parts of unknown size", node)
-            found_parts += _mask_parts(part, sizes[-2], inverted)
-        return _grown(found_parts, node)
-    if node is not None and is_op(node, "And"):
-        raise Refuse("the choice of keys is joined with another mask (token pruning)", node)
-    what = node.op_type if node is not None else "an input of the graph"
-    raise Refuse(f"the mask of the scores comes from {what}, not from a choice of scores", node)
-
-
-def _grown(
-    parts: list[tuple[int, Selection | None]], node: ir.Node
-) -> list[tuple[int, Selection | None]]:
-    return [(count, mask.by(node) if mask is not None else None) for count, mask in parts]
 
 
 def _finite_or(node: ir.Node) -> tuple[ir.Value, bool, list[ir.Node]] | None:

@@ -1,6 +1,7 @@
 """Reads Sparsifiner's predictor off a graph, from the scores back to q and k.
 
 softmax((q Wq + bq) ((k Wk + bk)^T P) * s) -> the few largest -> MatMul(basis) = scores
+With pruned tokens both brackets are masked, and -inf hides the scores of inactive keys.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import numpy as np
 import onnx_ir as ir
 
 from attnc.passes.graph import Array, Refuse, attribute, const, is_op, shape
-from attnc.passes.sparse.heads import Heads, Tokens, heads_of, is_transposed, taken_rows
+from attnc.passes.sparse.active import ActiveTokens
+from attnc.passes.sparse.heads import Heads, Tokens, is_transposed, taken_rows
 from attnc.passes.sparse.selection import Selection, sparse_values_of
-from attnc.passes.views import trace
+from attnc.passes.views import View, trace
 
 
 @dataclass(frozen=True)
@@ -44,13 +46,14 @@ class _Linear:
     nodes: tuple[ir.Node, ...]
 
 
-def predictor_of(scores: ir.Value) -> Predictor:
-    """The predictor behind `scores` [B, heads, rows, N]; refuses with the reason if it is none."""
+def predictor_of(scores: ir.Value, active: ActiveTokens) -> Predictor:
+    """The predictor behind `scores` [B, heads, rows, N]; refuses with the reason if it is none.
+
+    `active` learns which masks are met.
+    """
     product = scores.producer()
     if product is not None and is_op(product, "Where"):
-        raise Refuse(
-            "inactive tokens are hidden by a mask over the scores (token pruning)", product
-        )
+        product = active.columns(product).producer()
     if product is None or not is_op(product, "MatMul"):
         raise Refuse("the scores are not coefficients times a basis", product)
     basis = const(product.inputs[1])
@@ -66,11 +69,13 @@ def predictor_of(scores: ir.Value) -> Predictor:
     logits = rows.source.producer()
     if logits is None or not is_op(logits, "MatMul"):
         raise Refuse("the coefficients do not come from one product", softmax)
-    low_q = trace(_value(logits.inputs[0]), factors=True)
+    low_q = active.trace(logits.inputs[0])
     query = _linear(low_q.source, logits)
-    q = heads_of(trace(query.x, factors=True), "q of the predictor")
-    key, proj_n, low_scale, nodes = _low_keys(logits.inputs[1])
-    k = heads_of(trace(key.x, factors=True), "k of the predictor")
+    q = active.heads(query.x, "q of the predictor")
+    active.cover(low_q, q.tokens, "its projection of q")
+    key, low_k, proj_n, low_scale, nodes = _low_keys(logits.inputs[1], active)
+    k = active.heads(key.x, "k of the predictor")
+    active.cover(low_k, k.tokens, "its projection of k")
     taken = taken_rows(low_q, "q of the predictor")[taken_rows(rows, "the coefficients")]
     inner = (softmax, logits, product, *query.nodes, *key.nodes, *nodes, *chosen.nodes)
     inner += (*rows.nodes, *low_q.nodes)
@@ -90,16 +95,18 @@ def predictor_of(scores: ir.Value) -> Predictor:
     )
 
 
-def _low_keys(value: ir.Value | None) -> tuple[_Linear, Array, float, tuple[ir.Node, ...]]:
+def _low_keys(
+    value: ir.Value | None, active: ActiveTokens
+) -> tuple[_Linear, View, Array, float, tuple[ir.Node, ...]]:
     """k' and P of a value that is k'^T P, [.., narrow, rank], and a factor."""
     view = trace(_value(value), factors=True)
     product = view.source.producer()
     if product is None or not is_op(product, "MatMul"):
         raise Refuse("the keys of the predictor are not reduced by one product")
     turned = is_transposed(view, "the reduced keys")
-    weight, other = const(product.inputs[1]), trace(_value(product.inputs[0]), factors=True)
+    weight, other = const(product.inputs[1]), active.trace(product.inputs[0])
     if weight is None:  # P^T k', to be transposed
-        weight, other = const(product.inputs[0]), trace(_value(product.inputs[1]), factors=True)
+        weight, other = const(product.inputs[0]), active.trace(product.inputs[1])
         if weight is None or not turned or is_transposed(other, "k of the predictor"):
             raise Refuse("what reduces the keys of the predictor is not a constant", product)
         weight = weight.swapaxes(-1, -2)
@@ -108,7 +115,7 @@ def _low_keys(value: ir.Value | None) -> tuple[_Linear, Array, float, tuple[ir.N
     if weight.ndim != 2:
         raise Refuse("the heads reduce their keys differently", product)
     key = _linear(other.source, product)
-    return key, weight, view.scale * other.scale, (product, *view.nodes, *other.nodes)
+    return key, other, weight, view.scale * other.scale, (product, *view.nodes, *other.nodes)
 
 
 def _linear(value: ir.Value, at: ir.Node) -> _Linear:

@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_ir as ir
 
-from attnc.passes.graph import Refuse, attribute, const, ints, is_op, scalar
+from attnc.passes.graph import Refuse, attribute, is_op, scalar
+from attnc.passes.sparse.counts import number_of
+from attnc.passes.sparse.fills import fill_of
 
 
 @dataclass(frozen=True)
@@ -30,23 +32,6 @@ class Selection:
     def by(self, *nodes: ir.Node, flipped: bool = False) -> Selection:
         """The same behind more nodes."""
         return replace(self, nodes=(*self.nodes, *nodes), inverted=self.inverted != flipped)
-
-
-def fill_of(value: ir.Value | None) -> float | None:
-    """The number that every element of a value has, whatever its shape; None if unknown."""
-    array = const(value)
-    if array is not None:
-        same = array.size > 0 and bool((array == array.reshape(-1)[0]).all())
-        return float(array.reshape(-1)[0]) if same else None
-    node = value.producer() if value is not None else None
-    if node is None:
-        return None
-    if is_op(node, "ConstantOfShape"):
-        held = attribute(node, "value")
-        return 0.0 if held is None else float(held.numpy().reshape(-1)[0])
-    if is_op(node, "Expand", "Cast", "CastLike", "Identity", "Reshape", "Unsqueeze"):
-        return fill_of(node.inputs[0])
-    return None
 
 
 def selection_of(value: ir.Value | None) -> Selection | None:
@@ -112,15 +97,15 @@ def _top(indices: ir.Value | None) -> ir.Node | None:
 
 
 def _selection_of_top(top: ir.Node) -> Selection:
-    count, of = ints(top.inputs[1]), top.inputs[0]
+    count, of = number_of(top.inputs[1]), top.inputs[0]
     if count is None:
-        raise Refuse("how many of the scores are kept is not a constant", top)
+        raise Refuse("how many of the scores are kept depends on the picture", top)
     if not attribute(top, "largest", 1):
         raise Refuse("the smallest scores are kept", top)
     if not _last_axis(top):
         raise Refuse("the largest are not taken along the last axis", top)
     assert of is not None
-    return Selection(of, count[0], None, (top,))
+    return Selection(of, count, None, (top,))
 
 
 def _scattered(node: ir.Node) -> Selection | None:

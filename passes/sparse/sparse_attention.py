@@ -3,6 +3,7 @@
 qkv -+-> q, k -> predictor -> scores -> TopK -> mask -------+
      +-> q, k -> MatMul -> (scale) ------------------------ Where(-inf) -> Softmax -> MatMul(v)
 =>  SparseAttention(qkv, wq, bq, wk, bk, proj_n, basis)
+Where inactive tokens are zeroed and hidden: SparseAttentionActive(the same, active).
 """
 
 from __future__ import annotations
@@ -15,9 +16,20 @@ import onnx_ir as ir
 
 from attnc.compiler.ops.base import DOMAIN, NO_MIN
 from attnc.passes.anchor import AnchorPass
-from attnc.passes.graph import Refuse, constant, is_op, new_node, replace, shape, sole_user
+from attnc.passes.graph import (
+    Refuse,
+    constant,
+    insert_before,
+    is_op,
+    new_node,
+    replace,
+    shape,
+    sole_user,
+)
 from attnc.passes.movement import MOVES, concrete_shape
-from attnc.passes.sparse.heads import Heads, heads_of, taken_rows
+from attnc.passes.sparse.active import ActiveTokens
+from attnc.passes.sparse.class_row import Reader, attach, class_row, readers_of
+from attnc.passes.sparse.heads import Heads, taken_rows
 from attnc.passes.sparse.masked_softmax import Rows, rows_of
 from attnc.passes.sparse.predictor import Predictor, predictor_of
 from attnc.passes.sparse.selection import Selection
@@ -34,20 +46,33 @@ class FuseSparseAttention(AnchorPass):
     def apply(self, node: ir.Node, graph: ir.Graph) -> bool:
         """Replaces everything from q, k and v to the joined heads."""
         parts = rows_of(node.inputs[0])
-        if not any(part.mask for part in parts):
+        if not any(part.mask.keys for part in parts):
             return False
-        mask = _mask(parts)
-        predictor = predictor_of(mask.of)
-        dense = [_logits(part) for part in parts]
-        v = heads_of(trace(_value(node.inputs[1]), factors=True), "v")
+        mask, active = _mask(parts), ActiveTokens()
+        dense = [_logits(part, active) for part in parts]
+        v = active.heads(node.inputs[1], "v")
+        predictor = predictor_of(mask.of, active)
         _check_tokens(parts, dense, predictor)
         _check_packed([predictor.q, dense[0].q], [predictor.k, dense[0].k], v)
+        pruned = active.settle()
+        blind = _check_rows(parts, active)
+        if pruned:
+            _check_count(mask, active)
         joined = _joined_heads(node, v)
         inside = [*mask.nodes, *predictor.nodes, *(n for d in dense for n in d.nodes), node]
-        inside += [inner for part in parts for inner in part.nodes]
-        _check_private(inside, node)
-        new = _fused(predictor, mask, dense[0].scale, joined, graph)
-        replace(graph, _maker(joined), inside, [new])
+        inside += [*active.nodes, *(inner for part in parts for inner in part.nodes)]
+        readers = readers_of(parts[0], set(inside), node)
+        _check_private(inside, node, readers)
+        if readers and pruned and not active.has_first():
+            raise Refuse("the class token, whose weights are read, may be inactive")
+        places = [*(reader.node for reader in readers), _maker(joined)]
+        alive, new = active.value(graph) if pruned else (None, [])
+        if readers:
+            new += class_row(dense[0].q, dense[0].scale, alive, graph, joined)
+            attach(readers, new[-1].outputs[0])
+        insert_before(graph, places, new, inside)
+        fused = _fused(predictor, mask, dense[0].scale, joined, graph, alive, blind)
+        replace(graph, _maker(joined), inside, [fused])
         return True
 
 
@@ -65,21 +90,21 @@ class _Dense:
 def _mask(parts: list[Rows]) -> Selection:
     """The selection of all rows but the class token's."""
     first, *others = parts
-    if first.mask is not None or first.count != 1 or len(others) != 1 or others[0].mask is None:
+    keys = [other.mask.keys for other in others]
+    if first.mask.keys is not None or first.count != 1 or len(keys) != 1 or keys[0] is None:
         raise Refuse("not one first query that sees all keys, before others that see some")
-    mask = others[0].mask
-    if mask.threshold is not None and not others[0].zero:
+    if keys[0].threshold is not None and not others[0].zero:
         raise Refuse("a query without any key above the threshold would be NaN")
-    return mask
+    return keys[0]
 
 
-def _logits(part: Rows) -> _Dense:
+def _logits(part: Rows, active: ActiveTokens) -> _Dense:
     view = trace(part.logits, factors=True)
     product = view.source.producer()
     if product is None or not is_op(product, "MatMul"):
         raise Refuse("the masked scores are not a product of q and k", part.nodes[0])
-    q = heads_of(trace(_value(product.inputs[0]), factors=True), "q")
-    k = heads_of(trace(_value(product.inputs[1]), factors=True), "k", transposed=True)
+    q = active.heads(product.inputs[0], "q")
+    k = active.heads(product.inputs[1], "k", transposed=True)
     if not np.array_equal(k.tokens, np.arange(len(k.tokens))):
         raise Refuse("the keys are not all tokens, in their order", product)
     tokens = q.tokens[taken_rows(view, "the masked scores")]
@@ -100,6 +125,36 @@ def _check_tokens(parts: list[Rows], dense: list[_Dense], predictor: Predictor) 
         raise Refuse("the queries are scaled differently")
     if predictor.proj_n.shape[0] != count or predictor.basis.shape[1] != count:
         raise Refuse("the predictor is for another number of tokens")
+
+
+def _check_rows(parts: list[Rows], active: ActiveTokens) -> bool:
+    """Whether inactive queries see nothing; refuses masks of other queries."""
+    start = 0
+    for part in parts:
+        tokens = np.arange(start, start + part.count)
+        for mask in part.mask.queries:
+            active.rows(mask.value, tokens, mask.start, mask.inverted)
+        start += part.count
+    if not any(part.mask.queries for part in parts):
+        return False
+    if parts[0].mask.queries and not active.has_first():
+        raise Refuse("the first query sees all keys only if its token is active")
+    if not parts[-1].mask.queries:
+        raise Refuse("of the queries only the first is masked")
+    if not parts[-1].zero:
+        raise Refuse("an inactive query, which sees no key, would be NaN")
+    return True
+
+
+def _check_count(mask: Selection, active: ActiveTokens) -> None:
+    """Of too few active tokens a choice would take inactive ones, the operator takes none."""
+    if mask.count is None:
+        return
+    least = active.least()
+    if least is None:
+        raise Refuse("how many tokens are active, for the keys to choose from, is not known")
+    if least < mask.count:
+        raise Refuse(f"{mask.count} keys are kept of {least} active tokens")
 
 
 def _check_packed(queries: list[Heads], keys: list[Heads], v: Heads) -> None:
@@ -139,9 +194,9 @@ def _is_joined(indices: np.ndarray, sizes: tuple[int, ...], batch: int, v: Heads
     return indices.shape == joined.shape and np.array_equal(indices, joined)
 
 
-def _check_private(inside: Iterable[ir.Node], last: ir.Node) -> None:
-    """Refuse if anything computed inside is read outside, but for its shape."""
-    nodes = dict.fromkeys(inside)
+def _check_private(inside: Iterable[ir.Node], last: ir.Node, readers: list[Reader]) -> None:
+    """Refuse if anything computed inside is read outside, but for its shape or by `readers`."""
+    nodes, known = dict.fromkeys(inside), {(reader.node, reader.place) for reader in readers}
     for node in nodes:
         if node is last:
             continue
@@ -149,7 +204,8 @@ def _check_private(inside: Iterable[ir.Node], last: ir.Node) -> None:
             if value.is_graph_output():
                 raise Refuse(f"the value {value.name!r} inside is an output of the graph", node)
             for use in value.uses():
-                if use.node not in nodes and not is_op(use.node, "Shape"):
+                allowed = use.node in nodes or (use.node, use.idx) in known
+                if not allowed and not is_op(use.node, "Shape"):
                     raise Refuse(
                         f"the value {value.name!r} inside has a second consumer, "
                         f"{use.node.op_type} {use.node.name!r}",
@@ -158,7 +214,13 @@ def _check_private(inside: Iterable[ir.Node], last: ir.Node) -> None:
 
 
 def _fused(
-    predictor: Predictor, mask: Selection, scale: float, joined: ir.Value, graph: ir.Graph
+    predictor: Predictor,
+    mask: Selection,
+    scale: float,
+    joined: ir.Value,
+    graph: ir.Graph,
+    alive: ir.Value | None,
+    blind: bool,
 ) -> ir.Node:
     chosen, v = predictor.chosen, predictor.q
     name = f"{joined.name}_predictor"
@@ -178,12 +240,11 @@ def _fused(
         "scale": float(scale),
         "coef_scale": float(predictor.scale),
     }
-    return new_node("SparseAttention", [v.source, *inputs], attributes, domain=DOMAIN, like=joined)
-
-
-def _value(value: ir.Value | None) -> ir.Value:
-    assert value is not None
-    return value
+    inputs, name = [v.source, *inputs], "SparseAttention"
+    if alive is not None:
+        inputs, name = [*inputs, alive], "SparseAttentionActive"
+        attributes["prune_rows"] = int(blind)
+    return new_node(name, inputs, attributes, domain=DOMAIN, like=joined)
 
 
 def _maker(value: ir.Value) -> ir.Node:
