@@ -149,6 +149,7 @@ class Manifest(Part):
     source: SourceInfo
     passes: tuple[PassEntry, ...]
     operators: dict[str, int]
+    discontinuous: bool | None = None  # whether an operator of the model hides what it rates low
     not_lowered: tuple[Place, ...]
     verdicts: tuple[Verdict, ...] = ()
     kernels: tuple[KernelLibrary, ...]

@@ -62,6 +62,7 @@ def export(
     """
     from attnc.compiler import contents
     from attnc.compiler.cli.earning import judge
+    from attnc.compiler.ops.choosing import any_chooses
 
     clock = Clock(progress)
     device = _profile(target, profile)
@@ -72,6 +73,7 @@ def export(
     names = contents.read_labels(Path(labels), traced.outputs) if labels else None
     with clock.timed("passes", "rewriting the graph"):
         records = _run_passes(traced)
+    chooses = any_chooses(traced.model.graph)  # before bodies take the place of operators
     with staged_folder(Path(output), force=force) as folder:
         judged = judge(device, libraries, measure, progress)
         with clock.timed("emit", "packing the weights, timing the fused operators"):
@@ -81,7 +83,11 @@ def export(
         if names is not None:
             contents.write_labels(folder, names)
         manifest = _manifest(traced, device, records, emission, libraries).model_copy(
-            update={"reference": cases, "verdicts": judged.verdicts()}
+            update={
+                "reference": cases,
+                "verdicts": judged.verdicts(),
+                "discontinuous": chooses,
+            }
         )
         readings = _readings(model, checkpoint, records, clock)
         readings["verdicts"] = judged.readings()

@@ -44,6 +44,18 @@ class Example:
 
 
 @dataclass(frozen=True)
+class Choosing:
+    """Of an operator that hides what it does not choose.
+
+    `chooses` tells from the input shapes and the attributes whether anything can be hidden;
+    `settled`, from the inputs and the attributes, which elements of the output no near-tie turns.
+    """
+
+    chooses: Callable[[Sequence[Shape], Attributes], bool]
+    settled: Callable[[Sequence[Array], Attributes], Array]
+
+
+@dataclass(frozen=True)
 class Operator:
     """A fused operator of the domain `attnc`.
 
@@ -64,8 +76,8 @@ class Operator:
     examples: Callable[[np.random.Generator], list[Example]]
     cost: Callable[[Sequence[Shape], Attributes], Cost]
     doc: str = field(default="")
-    #: Whether it hides what it does not choose, so that rounding at a near-tie changes its output.
-    discontinuous: bool = False
+    #: What it chooses, if it hides the rest, so that rounding at a near-tie changes its output.
+    discontinuous: Choosing | None = None
 
     def results(self, example: Example) -> tuple[Array, ...]:
         """What the reference makes of an example, one array for each output."""

@@ -14,13 +14,14 @@ from attnc.compiler.ops.base import (
     NO_MIN,
     Array,
     Attributes,
+    Choosing,
     Cost,
     Operator,
     Shape,
     float_bytes,
 )
 from attnc.compiler.ops.reference import softmax
-from attnc.compiler.ops.sparse_attention_examples import examples, examples_active
+from attnc.compiler.ops.sparse_attention_examples import clear_rows, examples, examples_active
 from attnc.compiler.ops.text import ints
 
 #: `coef_topk` coefficients above `coef_threshold` stay, `keep` scores above `score_threshold`: a
@@ -35,6 +36,7 @@ ATTRIBUTES = {
     "scale": "float",
     "coef_scale": "float",
 }
+INPUTS = ("qkv", "wq", "bq", "wk", "bk", "proj_n", "basis")
 
 
 def output_shape(shapes: Sequence[Shape], attributes: Attributes) -> Shape:
@@ -50,6 +52,25 @@ def cost(shapes: Sequence[Shape], attributes: Attributes) -> Cost:
     row += 2 * dim * min(tokens, attributes["keep"])
     total = 2 * batch * heads * tokens * (row + 2 * dim)
     return Cost(total, float_bytes(output_shape(shapes, attributes), *shapes))
+
+
+def chooses(shapes: Sequence[Shape], attributes: Attributes) -> bool:
+    """Whether any key is left out for its score."""
+    return bool(attributes["keep"] < shapes[0][1] or attributes["score_threshold"] > NO_MIN)
+
+
+def settled(inputs: Sequence[Array], attributes: Attributes) -> Array:
+    """Which elements of the output belong to a query whose choices are no near-ties."""
+    qkv, *predictor = inputs
+    has_mask = len(inputs) > len(INPUTS)
+    active = predictor.pop() if has_mask else np.ones(qkv.shape[:2])
+    if not chooses([qkv.shape], attributes):
+        return np.ones(output_shape([qkv.shape], attributes), bool)
+    clear = clear_rows([qkv, *predictor], active, attributes)
+    if attributes.get("prune_rows"):
+        clear |= np.asarray(active)[:, None] == 0  # these see nothing
+    clear[:, :, 0] = True  # the class token chooses nothing
+    return np.asarray(clear.transpose(0, 2, 1).repeat(attributes["dim"], axis=2))
 
 
 def largest(values: Array, count: int, threshold: float) -> Array:
@@ -214,8 +235,6 @@ def _attend(mask: str) -> str:
     return before + middle + after
 
 
-INPUTS = ("qkv", "wq", "bq", "wk", "bk", "proj_n", "basis")
-
 SPARSE_ATTENTION = Operator(
     name="SparseAttention",
     inputs=INPUTS,
@@ -234,7 +253,7 @@ SPARSE_ATTENTION = Operator(
     examples=examples,
     cost=cost,
     doc="Sparsifiner's predictor and the attention over the predicted keys (packed q, k, v)",
-    discontinuous=True,
+    discontinuous=Choosing(chooses, settled),
 )
 
 SPARSE_ATTENTION_ACTIVE = Operator(
@@ -256,5 +275,5 @@ SPARSE_ATTENTION_ACTIVE = Operator(
     examples=examples_active,
     cost=cost,
     doc="SparseAttention where some tokens are pruned: `active` [B,N] is 1 or 0",
-    discontinuous=True,
+    discontinuous=Choosing(chooses, settled),
 )
