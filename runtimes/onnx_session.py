@@ -55,15 +55,17 @@ def session_options(threads: int | None = None, library: Path | None = None) -> 
     return options
 
 
-def open_session(model: Path, options: Any) -> Any:
+def open_session(model: Path | bytes, options: Any) -> Any:
     """An InferenceSession on the CPU. Raises UsageError if ONNX Runtime refuses the model."""
     ort = import_onnxruntime()
+    held = model if isinstance(model, bytes) else str(model)
     try:
-        return ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(held, options, providers=["CPUExecutionProvider"])
     except Exception as error:
+        name = "a model in memory" if isinstance(model, bytes) else model.name
         raise UsageError(
-            f"ONNX Runtime {ort.__version__} cannot load {model.name}: {_first_line(error)}",
-            where=str(model),
+            f"ONNX Runtime {ort.__version__} cannot load {name}: {_first_line(error)}",
+            where="" if isinstance(model, bytes) else str(model),
         ) from error
 
 

@@ -1,7 +1,7 @@
 """Is the bundle right: against the recorded outputs and, where it can be rebuilt, the source.
 
 Every input runs twice: with the kernels, and on the function bodies in a session that has never
-heard of attnc.
+heard of attnc. Operators that choose are checked once more, one by one.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from attnc.compiler.progress import SILENT, Progress
 from attnc.compiler.seeded_input import seeded_input
 from attnc.runtimes.attnc_runner import AttncRunner
 from attnc.runtimes.checks import Check, Report, parity_check, top1_check
+from attnc.runtimes.choices import choice_check
 from attnc.runtimes.compare import compare
 from attnc.runtimes.photos import NONE_HERE, find_photos
 from attnc.runtimes.preprocess import load_picture, preprocess
@@ -67,6 +68,10 @@ def verify(
     for mode, runner in _modes(bundle, report):
         progress.stage(f"parity on the {mode}", len(cases))
         report.checks += _run_cases(mode, runner, cases, tolerance, progress)
+        if cases and tolerance.discontinuous:
+            name = f"choices/{cases[0].name}/{mode}"
+            check = choice_check(bundle, name, cases[0].array, kernels=mode == "kernels")
+            report.checks += [check] if check else []
     return report
 
 
