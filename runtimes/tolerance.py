@@ -2,9 +2,10 @@
 
 A model that keeps the best of many scores is discontinuous: rounding swaps two near-ties, a row
 changes, and the difference grows from block to block. Its source in float32 then differs from
-itself in float64, and that difference, measured here, is the yardstick for the bundle's logits;
-what chooses is checked operator by operator (see `choices`). Where all keys are kept, nothing is
-chosen: such a model must be as close as the authors' code is to itself.
+itself in float64, and from itself on an input that is changed by as much as rounding. These
+differences, measured here, are the yardstick for the bundle's logits; what chooses is checked
+operator by operator (see `choices`). Where all keys are kept, nothing is chosen: such a model must
+be as close as the authors' code is to itself.
 """
 
 from __future__ import annotations
@@ -22,22 +23,30 @@ from attnc.runtimes.compare import RELATIVE_LIMIT
 
 Array = NDArray[np.float32]
 
-#: Times the source's own difference, and at least this share of the logits' deviation.
-OWN_DIFFERENCES, LEAST_SHARE = 5.0, 2e-2
+#: Times the source's own difference, of the two recorded inputs; times the largest movement, of all
+#: inputs and so seldom exceeded; and at least this share of the logits' deviation.
+OWN_DIFFERENCES, MOVEMENTS, LEAST_SHARE = 5.0, 2.0, 2e-2
 #: Of logits whose deviation is about 1, where every key is kept: the authors' code in float32 is
 #: within 4e-6 of itself in float64.
 KEEPS_ALL_LIMIT = 5e-5
+
+
+#: Relative change of an input, as large as the differences between two float32 implementations
+#: whose choices agree; and how often each input is changed.
+SHAKE, SHAKES = 1e-6, 2
 
 
 @dataclass(frozen=True)
 class Tolerance:
     """`own` is max |float32 - float64| of a discontinuous source; None if it was not measured.
 
+    `moved` is how far its logits move when an input is changed as little as by rounding;
     `keeps_all`: operators that could choose keep everything.
     """
 
     discontinuous: bool = False
     own: float | None = None
+    moved: float = 0.0
     keeps_all: bool = False
 
     def limit(self, expected: NDArray[np.floating]) -> float:
@@ -48,7 +57,11 @@ class Tolerance:
             return min(RELATIVE_LIMIT, allowed / scale)
         if not self.discontinuous:
             return RELATIVE_LIMIT
-        allowed = max(OWN_DIFFERENCES * (self.own or 0.0), LEAST_SHARE * float(expected.std()))
+        allowed = max(
+            OWN_DIFFERENCES * (self.own or 0.0),
+            MOVEMENTS * self.moved,
+            LEAST_SHARE * float(expected.std()),
+        )
         return max(RELATIVE_LIMIT, allowed / scale)
 
     @property
@@ -61,7 +74,8 @@ class Tolerance:
         own = "was not measured" if self.own is None else f"is {self.own:.1e}"
         return (
             "the model keeps the best of many scores, so rounding can change its choice; "
-            f"the source's own difference between float32 and float64 {own}"
+            f"the source's own difference between float32 and float64 {own}; a change as small "
+            f"as rounding moves its logits by {self.moved:.1e}"
         )
 
 
@@ -83,11 +97,31 @@ def tolerance_of(
     bundle: Bundle,
     reference: Callable[[Array], Array] | None,
     recorded: Iterable[tuple[Array, NDArray[np.floating]]],
+    others: Iterable[Array] = (),
 ) -> Tolerance:
-    """The rule for this bundle; `recorded` are inputs with the source's outputs in float64."""
+    """The rule for this bundle; `recorded` are inputs with the source's outputs in float64.
+
+    `others` are inputs without.
+    """
     if not is_discontinuous(bundle):
         return Tolerance(keeps_all=_may_choose(bundle))
     if reference is None:
         return Tolerance(discontinuous=True)
+    recorded = list(recorded)
     own = [float(np.abs(reference(array) - exact).max()) for array, exact in recorded]
-    return Tolerance(discontinuous=True, own=max(own, default=None))
+    moved = [
+        found
+        for array in (*(array for array, _ in recorded), *others)
+        for found in _movements(reference, array)
+    ]
+    return Tolerance(discontinuous=True, own=max(own, default=None), moved=max(moved, default=0.0))
+
+
+def _movements(reference: Callable[[Array], Array], array: Array) -> list[float]:
+    """How far the output moves when the input is changed as little as by rounding."""
+    expected, rng = reference(array), np.random.default_rng(0)
+    found = []
+    for _ in range(SHAKES):
+        noise = rng.uniform(-SHAKE, SHAKE, array.shape).astype(array.dtype)
+        found.append(float(np.abs(reference(array * (1 + noise)) - expected).max()))
+    return found

@@ -63,8 +63,10 @@ def verify(
         report.checks.append(
             Check("source", "not-verified", reason=f"the source is not rebuilt: {error.message}")
         )
-    tolerance = tolerance_of(bundle, reference, [(case.array, case.expected) for case in cases])
-    cases += _live_cases(bundle, reference, images, report)
+    recorded = [(case.array, case.expected) for case in cases]
+    live = _live_cases(bundle, reference, images, report)
+    tolerance = tolerance_of(bundle, reference, recorded, [case.array for case in live])
+    cases += live
     for mode, runner in _modes(bundle, report):
         progress.stage(f"parity on the {mode}", len(cases))
         report.checks += _run_cases(mode, runner, cases, tolerance, progress)

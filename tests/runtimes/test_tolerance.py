@@ -45,6 +45,8 @@ def test_the_limit_follows_the_sources_own_difference() -> None:
     assert Tolerance(discontinuous=True).limit(logits) == pytest.approx(least)
     assert Tolerance(discontinuous=True, own=1e-6).limit(logits) == pytest.approx(least)
     assert Tolerance(discontinuous=True, own=0.1).limit(logits) == pytest.approx(5 * 0.1 / 2)
+    moved = Tolerance(discontinuous=True, own=0.1, moved=0.3)
+    assert moved.limit(logits) == pytest.approx(2 * 0.3 / 2)
 
 
 @pytest.mark.usefixtures("importable_data")
