@@ -49,9 +49,18 @@ inline DwRun pick_dw_run(Int n, bool edge) {
   return dw_run<K, N, true, Full>;
 }
 
+// Asks for what the next row of outputs adds to the input, and for where it goes: a slice of the
+// channels of neighbouring pixels is no stream that the processor would see by itself.
+inline void dw_ask(const Dw& d, Int row, Int from, Int n, const float* y) {
+  if (row >= d.h) return;
+  const float* x = d.x + (row * d.width + from) * d.x_pixel;
+  for (Int i = 0; i < least(n, d.width - from); ++i) __builtin_prefetch(x + i * d.x_pixel, 0, 3);
+  for (Int i = 0; i < n; ++i) __builtin_prefetch(y + i * d.y_pixel, 1, 3);
+}
+
 // One row of one vector of channels, cut into runs of about the same length.
 template <int K, bool Full>
-inline void dw_row(const Dw& d, Int oy) {
+inline void dw_row(const Dw& d, Int oy, bool ahead) {
   constexpr int kMost = Full ? kDwRunMost : kDwRunPartial;
   const Int iy = oy - d.win.top, runs = ceil_div(d.ow, kMost);
   const Taps ky = valid_taps(iy, K, 1, d.h);
@@ -60,6 +69,7 @@ inline void dw_row(const Dw& d, Int oy) {
     const Int begin = d.ow * r / runs, n = d.ow * (r + 1) / runs - begin;
     const Int ix = begin - d.win.left;
     const bool edge = ix < 0 || ix + n + K - 1 > d.width;
+    if (ahead) dw_ask(d, iy + K, begin, n, y + (d.ow + begin) * d.y_pixel);
     pick_dw_run<K, Full, kMost>(n, edge)(d, ky, iy, begin, y + begin * d.y_pixel);
   }
 }
@@ -71,10 +81,11 @@ inline void dw_run_channels(const Dw& whole, Int channels, Int begin, Int end) {
     Dw d = whole;
     for (Int c = 0; c < channels; c += W) {
       d.lanes = least(W, channels - c);
+      const bool ahead = c % 16 == 0 && oy + 1 < end;  // a line of 16 channels at a time
       if (d.lanes == W)
-        dw_row<K, true>(d, oy);
+        dw_row<K, true>(d, oy, ahead);
       else
-        dw_row<K, false>(d, oy);
+        dw_row<K, false>(d, oy, ahead);
       d.x += W;
       d.y += W;
       d.w += W;
