@@ -40,6 +40,7 @@ from attnc.compiler.ops.linear_packed import (
     NORM_LINEAR_GELU_PACKED,
     NORM_LINEAR_PACKED,
 )
+from attnc.compiler.ops.map_layout import MAP_TO_NCHW, MAP_TO_NHWC
 from attnc.compiler.ops.mlp import MLP
 from attnc.compiler.ops.mlp_packed import MLP_PACKED
 from attnc.compiler.ops.pool_linear import POOL_LINEAR
@@ -84,6 +85,8 @@ SEMANTIC: tuple[Operator, ...] = (
 
 #: What the CPU target lowers them to: channels-last maps, packed weights.
 LOWERED: tuple[Operator, ...] = (
+    MAP_TO_NHWC,
+    MAP_TO_NCHW,
     STEM_CONV_NHWC,
     STEM_CONV_GELU_NHWC,
     CONV_NHWC,

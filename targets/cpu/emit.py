@@ -17,6 +17,7 @@ from attnc.compiler.ops.registry import attach_functions
 from attnc.compiler.provenance import describe
 from attnc.targets.cpu.checks import check_model
 from attnc.targets.cpu.lower import LOWERED_NAMES, Refusal, lower
+from attnc.targets.cpu.turn import MAP_TURNS, turn_maps
 from attnc.targets.profile import Profile
 
 MODEL_FILE = "model.onnx"
@@ -46,6 +47,7 @@ def emit(
     whether it stays; otherwise its body takes its place.
     """
     refusals = lower(model)
+    turn_maps(model)
     for node in [node for node in model.graph if _has_kernel(node)]:
         if not keeps(node):
             inline_body(node)
@@ -59,7 +61,7 @@ def emit(
 
 
 def _has_kernel(node: ir.Node) -> bool:
-    return node.domain == DOMAIN and node.op_type in LOWERED_NAMES
+    return node.domain == DOMAIN and node.op_type in LOWERED_NAMES | MAP_TURNS.keys()
 
 
 def finish(model: ir.Model, profile: Profile) -> None:

@@ -109,6 +109,13 @@ struct AttncWindowAttention {
   float scale;
 };
 
+// y[b] = x[b] turned over; x [batch, rows, columns].
+struct AttncTurn {
+  const float* x;
+  float* y;
+  Int batch, rows, columns;
+};
+
 // y[b, cell] = mean of x[b] over the cell's window; y [batch, rows * columns, c].
 struct AttncGridPool {
   const float* x;
@@ -186,7 +193,8 @@ struct AttncSelect {
   K(slot_dispatch_f32, AttncSlotDispatch)       \
   K(sparse_attention_f32, AttncSparseAttention) \
   K(mha_f32, AttncMha)                          \
-  K(select_tokens_f32, AttncSelect)
+  K(select_tokens_f32, AttncSelect)             \
+  K(turn_f32, AttncTurn)
 
 struct AttncKernels {
   const char* isa;

@@ -63,7 +63,7 @@ inline ElementType element_type(char letter) { return letter == 'l' ? kInt64 : k
 
 // The operators, by file.
 #define ATTNC_OP_FILES(F) \
-  F(kMapOps, 14)          \
+  F(kMapOps, 16)          \
   F(kSlotOps, 4)          \
   F(kTokenOps, 6)         \
   F(kWindowOps, 4)        \

@@ -103,6 +103,18 @@ int64_t bottleneck_inputs(const Params& p, const int64_t* x, const int64_t*, int
   return sizes[i - 1];
 }
 
+bool last_shape(const Params&, const int64_t* x, Shape* y) {
+  *y = {{x[0], x[2], x[3], x[1]}, 4};
+  return true;
+}
+
+bool first_shape(const Params&, const int64_t* x, Shape* y) {
+  *y = {{x[0], x[3], x[1], x[2]}, 4};
+  return true;
+}
+
+int64_t no_weights(const Params&, const int64_t*, const int64_t*, int) { return -1; }
+
 int64_t pool_inputs(const Params& p, const int64_t* x, const int64_t*, int i) {
   return i == 1 ? packed(x[3], p.out_features) : up16(p.out_features);
 }
@@ -164,6 +176,18 @@ AttncStatus depthwise(const Call& c, bool gelu) {
 
 AttncStatus run_depthwise(const Call& c) { return depthwise(c, false); }
 AttncStatus run_depthwise_gelu(const Call& c) { return depthwise(c, true); }
+
+AttncStatus run_to_last(const Call& c) {
+  const int64_t* x = c.x_dims();
+  const AttncTurn a = {c.in[0], c.y(), (Int)x[0], (Int)x[1], (Int)(x[2] * x[3])};
+  return c.kernels->turn_f32(c.host, &a);
+}
+
+AttncStatus run_to_first(const Call& c) {
+  const int64_t* x = c.x_dims();
+  const AttncTurn a = {c.in[0], c.y(), (Int)x[0], (Int)(x[1] * x[2]), (Int)x[3]};
+  return c.kernels->turn_f32(c.host, &a);
+}
 
 AttncStatus run_feed_forward(const Call& c) {
   const AttncFeedForward a = {c.in[0],
@@ -236,7 +260,9 @@ constexpr OpInfo map_op(const char* name, int inputs, const char* attributes,
 
 }  // namespace
 
-const OpInfo kMapOps[14] = {
+const OpInfo kMapOps[16] = {
+    map_op<last_shape, no_weights>("MapToNhwc", 1, "", run_to_last),
+    map_op<first_shape, no_weights>("MapToNchw", 1, "", run_to_first),
     map_op<stem_shape, stem_inputs>("StemConvNhwc", 3, kConvAttributes, run_stem<false>),
     map_op<stem_shape, stem_inputs>("StemConvGeluNhwc", 3, kConvGeluAttributes, run_stem<true>),
     map_op<conv_shape, conv_inputs>("ConvNhwc", 3, kConvAttributes, run_conv<false>),

@@ -25,6 +25,8 @@ from kernel_cases import Case
 TASK = CFUNCTYPE(None, c_void_p, c_size_t)
 GUARD = 64  # floats behind each buffer that must stay NaN
 KERNEL_OF = {
+    "MapToNhwc": "turn_f32",
+    "MapToNchw": "turn_f32",
     "StemConvNhwc": "stem_conv_f32",
     "StemConvGeluNhwc": "stem_conv_f32",
     "ConvNhwc": "conv_f32",
@@ -170,11 +172,9 @@ def _pack(case: Case, inputs: list[int], y: int) -> ctypes.Structure:
     window = [*a.get("kernel_shape", []), *a.get("strides", []), *a.get("dilations", (1, 1))]
     window += a.get("pads", [])
     reals = [lo, hi]
-    if case.op.startswith("StemConv"):
-        sizes = [x[0], x[2], x[3], x[1], *out[1:], *window, "Gelu" in case.op]
-        inputs = [*inputs, 0]
-    elif case.op in ("ConvNhwc", "ConvAddNhwc", "ConvGeluNhwc"):
-        inputs, sizes = [*inputs, 0][:4], [*x, *out[1:], *window, "Gelu" in case.op]
+    if case.op in ("StemConvNhwc", "StemConvGeluNhwc", "ConvNhwc", "ConvAddNhwc", "ConvGeluNhwc"):
+        last = [x[0], x[2], x[3], x[1]] if case.op.startswith("Stem") else x
+        inputs, sizes = [*inputs, 0][:4], [*last, *out[1:], *window, "Gelu" in case.op]
     elif case.op == "ConvStride2Nhwc":
         inputs, sizes = [*inputs, 0], [*x, *out[1:], 3, 3, 2, 2, 1, 1, 1, 1, 1, 1, 0]
     elif case.op.startswith("ConvTiles"):
@@ -194,6 +194,9 @@ def _pack(case: Case, inputs: list[int], y: int) -> ctypes.Structure:
     elif case.op.startswith("WindowAttention"):
         inputs, sizes = [*inputs, 0][:2], [*out, *a["kernel_shape"], *a["dilations"], a["shift"]]
         sizes, reals = [*sizes, *a.get("grid", (0, 0))], [a["scale"]]
+    elif case.op.startswith("MapTo"):
+        rows = x[1] if case.op == "MapToNhwc" else x[1] * x[2]
+        sizes, reals = [x[0], rows, case.x.size // (x[0] * rows)], []
     elif case.op.startswith("SparseAttention"):
         narrow, rank = case.weights[1].size, case.weights[4].shape[1]
         inputs = [*inputs, 0][:8]
