@@ -35,6 +35,19 @@ def attention(batch: int, queries: int, keys: int, heads: int, width: int) -> Ca
     return "mha", label, (*pointers, out), (*integers, *places), (width**-0.5,), macs
 
 
+def selected(batch: int, tokens: int, heads: int, width: int, keep: int) -> Call:
+    """The rows that a selection keeps, and the weighted sum of the others as one more."""
+    channels = heads * width
+    wide = 3 * channels
+    pointers = (batch * tokens * wide, batch * tokens * wide, 2 * batch * keep)
+    pointers = (*pointers, batch * (tokens - 1), batch * (2 + keep) * channels)
+    integers = (batch, tokens, tokens, wide, wide, heads, width, width)
+    places = (0, channels, 2 * channels, keep, 1)
+    label = f"{1 + keep} of {tokens}: {heads} heads of {width}"
+    macs = batch * tokens * channels * (2 * (1 + keep) + tokens - 1)
+    return "mha", label, pointers, (*integers, *places), (width**-0.5,), macs
+
+
 def selection(batch: int, tokens: int, heads: int, width: int, keep: int) -> Call:
     """The class token's scores, the ranking, and the weighted sum of what is dropped."""
     channels = heads * width
@@ -53,4 +66,5 @@ def shapes_of(model: str, batch: int) -> Iterator[Call]:
     for queries, keys, heads, width, keep in MODELS[model]:
         yield attention(batch, queries, keys, heads, width)
         if keep:
+            yield selected(batch, keys, heads, width, keep)
             yield selection(batch, keys, heads, width, keep)

@@ -35,4 +35,8 @@ def shapes_of(model: str, batch: int) -> Iterator[Call]:
     integers = (batch, tokens, HEADS, DIM, NARROW, rank, COEFFICIENTS, keep, 0)
     reals = (NO_MIN, NO_MIN, DIM**-0.5, COEF_SCALE)
     label = f"{tokens} tokens, {keep} of them kept"
-    yield "sparse_attention", label, pointers, integers, reals, cost(shapes, attributes).flops // 2
+    flops = cost(shapes, attributes).flops
+    yield "sparse_attention", label, pointers, integers, reals, flops // 2
+    pointers = (*pointers[:-2], batch * tokens, pointers[-1])
+    label += ", tokens may be pruned"
+    yield "sparse_attention", label, pointers, integers, reals, flops // 2

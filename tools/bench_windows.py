@@ -52,6 +52,26 @@ def conv(layer: Layer, batch: int, kernel: int, n: int) -> Call:
     return "conv", label, pointers, integers, (-INFINITY, INFINITY), macs
 
 
+def gelu(layer: Layer, batch: int) -> Call:
+    """A block's pointwise convolution with GELU behind it."""
+    kernel, label, pointers, integers, reals, macs = conv(layer, batch, 1, 2 * layer.channels)
+    return kernel, f"{label} gelu", pointers, (*integers[:-1], 1), reals, macs
+
+
+def turn(layer: Layer, batch: int) -> Call:
+    """The map from channels-first to channels-last; no arithmetic, one element counts as one."""
+    pixels, c = layer.size**2, layer.channels
+    floats = batch * pixels * c
+    return (
+        "turn",
+        f"{layer.size}x{layer.size} {c}",
+        (floats, floats),
+        (batch, c, pixels),
+        (),
+        floats,
+    )
+
+
 def tiles(layer: Layer, batch: int) -> Call:
     """The same in tiles of 4x4 outputs; counted are the products that it does."""
     size, c, k = layer.size, layer.channels, layer.kernel
@@ -81,3 +101,5 @@ def shapes_of(model: str, batch: int) -> Iterator[Call]:
         yield attention(layer, batch)
         yield conv(layer, batch, layer.kernel, layer.channels)
         yield tiles(layer, batch)
+        yield gelu(layer, batch)
+        yield turn(layer, batch)
