@@ -115,8 +115,8 @@ inline void tile_in(const AttncConv& a, const float* image, Int y, Int x, Int n,
   }
 }
 
-// Asks for the pixels that a whole tile has beyond the one to its left, or for what `lines` of them
-// there will be written: neighbours in a map lie too far apart for the processor to guess.
+// Asks for the pixels that a tile has beyond the one to its left, or for those that it will write:
+// neighbours in a map lie too far apart for the processor to guess.
 template <Int Rows, Int Columns>
 ATTNC_INLINE void tile_ask(const float* pixels, Int row, Int pixel, bool write) {
   for (Int i = 0; i < Rows; ++i)

@@ -260,9 +260,8 @@ constexpr OpInfo map_op(const char* name, int inputs, const char* attributes,
 
 }  // namespace
 
+// The stem comes first: ort_infer.h knows by its shape function which maps are channels-first.
 const OpInfo kMapOps[16] = {
-    map_op<last_shape, no_weights>("MapToNhwc", 1, "", run_to_last),
-    map_op<first_shape, no_weights>("MapToNchw", 1, "", run_to_first),
     map_op<stem_shape, stem_inputs>("StemConvNhwc", 3, kConvAttributes, run_stem<false>),
     map_op<stem_shape, stem_inputs>("StemConvGeluNhwc", 3, kConvGeluAttributes, run_stem<true>),
     map_op<conv_shape, conv_inputs>("ConvNhwc", 3, kConvAttributes, run_conv<false>),
@@ -287,6 +286,8 @@ const OpInfo kMapOps[16] = {
         "InvertedBottleneckNhwc", 11,
         "hidden reduced out_channels kernel_shape strides pads min max ", run_bottleneck),
     map_op<pool_shape, pool_inputs>("PoolLinearNhwc", 3, "out_features ", run_pool),
+    map_op<last_shape, no_weights>("MapToNhwc", 1, "", run_to_last),
+    map_op<first_shape, no_weights>("MapToNchw", 1, "", run_to_first),
 };
 
 }  // namespace ort

@@ -59,7 +59,7 @@ def test_body_computes_the_reference(operator: Operator, index: int) -> None:
 def test_cost_counts_something(operator: Operator) -> None:
     for example in operator.examples(np.random.default_rng(0)):
         cost = operator.cost([array.shape for array in example.inputs], example.attributes)
-        assert cost.flops > 0
+        assert (cost.flops > 0) == (operator.name not in ("MapToNhwc", "MapToNchw"))
         assert cost.bytes >= sum(array.nbytes for array in example.inputs)
 
 

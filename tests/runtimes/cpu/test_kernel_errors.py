@@ -88,7 +88,7 @@ def test_an_instruction_set_of_another_processor_is_refused(library, monkeypatch
 def test_symbolic_dimensions_survive_shape_inference(cases, library):
     inferred = {
         name: open_session(library, cases[name].model()).get_outputs()[0].shape
-        for name in ("conv-s2", "ffn-49", "pool", "stem-odd")
+        for name in ("conv-s2", "ffn-49", "pool", "stem-odd", "stem-gelu")
     }
     assert inferred["ffn-49"] == ["d0", "d1", "d2", 75]
     assert inferred["pool"] == ["d0", 1000]
@@ -96,6 +96,7 @@ def test_symbolic_dimensions_survive_shape_inference(cases, library):
     assert inferred["conv-s2"][3] == 56
     assert "d1,3,2,1,1,1" in inferred["conv-s2"][1]
     assert "d3" in inferred["stem-odd"][2]
+    assert "d3" in inferred["stem-gelu"][2]
 
 
 def test_fixed_shapes_are_inferred_exactly(cases, library):
