@@ -79,56 +79,45 @@ CONV_LOWERING = Lowering(FUSED_CONV, pack, unpack, accepts=is_dense)
 CONV_GELU_LOWERING = Lowering(FUSED_CONV_GELU, pack, unpack, accepts=is_dense)
 CONV_ADD_LOWERING = Lowering(FUSED_CONV_ADD, pack, unpack, maps=(1, 1), accepts=is_dense)
 
-STEM_CONV_GELU_NHWC = Operator(
-    name="StemConvGeluNhwc",
-    inputs=("x", "w", "b"),
-    outputs=("y",),
-    attributes=_GELU_ATTRIBUTES,
-    body=_UNPACK + "  map = Identity (x)\n" + _CONV + _GELU_STORE,
-    reference=STEM_GELU_LOWERING.reference,
-    output_shape=stem_shape,
-    examples=STEM_GELU_LOWERING.examples,
-    cost=stem_cost,
-    doc="convolution from NCHW to channels-last, GELU, packed weights",
-)
+_STEM_MAP, _MAP = "  map = Identity (x)\n", text.to_nchw("map", "x")
+_CLAMP_STORE = "  s = Identity (c)\n" + _STORE
 
-CONV_GELU_NHWC = Operator(
-    name="ConvGeluNhwc",
-    inputs=("x", "w", "b"),
-    outputs=("y",),
-    attributes=_GELU_ATTRIBUTES,
-    body=_UNPACK + text.to_nchw("map", "x") + _CONV + _GELU_STORE,
-    reference=CONV_GELU_LOWERING.reference,
-    output_shape=nhwc_shape,
-    examples=CONV_GELU_LOWERING.examples,
-    cost=nhwc_cost,
-    doc="convolution, bias, GELU; channels-last, packed weights",
-)
 
-STEM_CONV_NHWC = Operator(
-    name="StemConvNhwc",
-    inputs=("x", "w", "b"),
-    outputs=("y",),
-    attributes=_ATTRIBUTES,
-    body=_UNPACK + "  map = Identity (x)\n" + _CONV + "  s = Identity (c)\n" + _STORE,
-    reference=STEM_LOWERING.reference,
-    output_shape=stem_shape,
-    examples=STEM_LOWERING.examples,
-    cost=stem_cost,
-    doc="convolution from NCHW to channels-last, packed weights",
-)
+def _convolution(name: str, lowering: Lowering, doc: str) -> Operator:
+    """One of the operators without a residual: how it reads x and what comes last."""
+    stem, gelu = lowering.nchw_input, lowering.semantic is FUSED_CONV_GELU
+    return Operator(
+        name=name,
+        inputs=("x", "w", "b"),
+        outputs=("y",),
+        attributes=_GELU_ATTRIBUTES if gelu else _ATTRIBUTES,
+        body=(
+            _UNPACK
+            + (_STEM_MAP if stem else _MAP)
+            + _CONV
+            + (_GELU_STORE if gelu else _CLAMP_STORE)
+        ),
+        reference=lowering.reference,
+        output_shape=stem_shape if stem else nhwc_shape,
+        examples=lowering.examples,
+        cost=stem_cost if stem else nhwc_cost,
+        doc=doc,
+    )
 
-CONV_NHWC = Operator(
-    name="ConvNhwc",
-    inputs=("x", "w", "b"),
-    outputs=("y",),
-    attributes=_ATTRIBUTES,
-    body=_UNPACK + text.to_nchw("map", "x") + _CONV + "  s = Identity (c)\n" + _STORE,
-    reference=CONV_LOWERING.reference,
-    output_shape=nhwc_shape,
-    examples=CONV_LOWERING.examples,
-    cost=nhwc_cost,
-    doc="convolution, bias, clamp; channels-last, packed weights",
+
+STEM_CONV_NHWC = _convolution(
+    "StemConvNhwc", STEM_LOWERING, "convolution from NCHW to channels-last, packed weights"
+)
+STEM_CONV_GELU_NHWC = _convolution(
+    "StemConvGeluNhwc",
+    STEM_GELU_LOWERING,
+    "convolution from NCHW to channels-last, GELU, packed weights",
+)
+CONV_NHWC = _convolution(
+    "ConvNhwc", CONV_LOWERING, "convolution, bias, clamp; channels-last, packed weights"
+)
+CONV_GELU_NHWC = _convolution(
+    "ConvGeluNhwc", CONV_GELU_LOWERING, "convolution, bias, GELU; channels-last, packed weights"
 )
 
 CONV_ADD_NHWC = Operator(
