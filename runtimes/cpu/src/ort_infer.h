@@ -71,7 +71,7 @@ inline OrtStatus* set_output(Table api, OrtShapeInferContext* context, int index
 inline bool name_sizes(const OpInfo& op, const Params& p, const KnownShapes& known, Shape* y,
                        Text* windows, const char** names) {
   const bool windowed = has_attribute(op, "kernel_shape") && y->rank == 4;
-  const int h = op.shape == kMapOps[0].shape ? 2 : 1;
+  const int h = reads_channels_first(op) ? 2 : 1;
   for (int axis = 0; axis < (int)y->rank; ++axis) {
     names[axis] = "";
     if (y->dims[axis] >= 0) continue;

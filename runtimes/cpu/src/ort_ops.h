@@ -78,6 +78,8 @@ extern const AttributeSpec kAttributes[];
 extern const int kAttributeCount;
 
 Params default_params();
+// Whether the height of the first input is its axis 2, not 1.
+bool reads_channels_first(const OpInfo& op);
 bool has_attribute(const OpInfo& op, const char* name);
 // Null, or what is wrong with attributes that depend on each other.
 const char* check_params(const OpInfo& op, const Params& p);

@@ -260,7 +260,8 @@ constexpr OpInfo map_op(const char* name, int inputs, const char* attributes,
 
 }  // namespace
 
-// The stem comes first: ort_infer.h knows by its shape function which maps are channels-first.
+bool reads_channels_first(const OpInfo& op) { return op.shape == shape_of_map<stem_shape>; }
+
 const OpInfo kMapOps[16] = {
     map_op<stem_shape, stem_inputs>("StemConvNhwc", 3, kConvAttributes, run_stem<false>),
     map_op<stem_shape, stem_inputs>("StemConvGeluNhwc", 3, kConvGeluAttributes, run_stem<true>),
