@@ -83,12 +83,12 @@ def examples(rng: np.random.Generator) -> list[Example]:
     ]
 
 
-def _matrix(out: str, axis: int, place: int) -> str:
+def _matrix(out: str, x: str, axis: int, place: int) -> str:
     """Text that defines `out` [cells, places], the averaging matrix of one axis of x."""
     return (
         text.ints(f"{out}_at", place)
         + f"  {out}_cells = Gather <axis: int = 0> (grid, {out}_at)\n"
-        + f"  {out}_size = Shape <start: int = {axis}, end: int = {axis + 1}> (x)\n"
+        + f"  {out}_size = Shape <start: int = {axis}, end: int = {axis + 1}> ({x})\n"
         + f"  {out}_n = Squeeze ({out}_cells)\n  {out}_p = Squeeze ({out}_size)\n"
         + f"  {out}_cell = Range (none, {out}_n, once)\n"
         + f"  {out}_place = Range (none, {out}_p, once)\n"
@@ -110,33 +110,36 @@ def _matrix(out: str, axis: int, place: int) -> str:
     )
 
 
-_BODY = (
-    "  grid = Constant <value_ints: ints = @grid> ()\n"
-    + "  none = Constant <value_int: int = 0> ()\n"
-    + "  once = Constant <value_int: int = 1> ()\n"
-    + text.ints("column", 1)
-    + _matrix("down", 1, 0)
-    + _matrix("across", 2, 1)
-    + text.ints("flat", 0, 0, -1)
-    + "  lines = Reshape (x, flat)\n"
-    + "  pooled = MatMul (down, lines)\n"
-    + text.ints("same", 0)
-    + text.ints("all", -1)
-    + "  wide = Shape <start: int = 2> (x)\n"
-    + "  map = Concat <axis: int = 0> (same, all, wide)\n"
-    + "  rows = Reshape (pooled, map)\n"
-    + "  cells = MatMul (across, rows)\n"
-    + "  channels = Shape <start: int = 3> (x)\n"
-    + "  list = Concat <axis: int = 0> (same, all, channels)\n"
-    + "  y = Reshape (cells, list)"
-)
+def pool_text(out: str, x: str) -> str:
+    """Text that defines `out` [B, rows * columns, C] of x [B,H,W,C]; reads the attribute `grid`."""
+    return (
+        "  grid = Constant <value_ints: ints = @grid> ()\n"
+        + "  none = Constant <value_int: int = 0> ()\n"
+        + "  once = Constant <value_int: int = 1> ()\n"
+        + text.ints("column", 1)
+        + _matrix("down", x, 1, 0)
+        + _matrix("across", x, 2, 1)
+        + text.ints("flat", 0, 0, -1)
+        + f"  lines = Reshape ({x}, flat)\n"
+        + "  pooled = MatMul (down, lines)\n"
+        + text.ints("same", 0)
+        + text.ints("all", -1)
+        + f"  wide = Shape <start: int = 2> ({x})\n"
+        + "  map = Concat <axis: int = 0> (same, all, wide)\n"
+        + "  rows = Reshape (pooled, map)\n"
+        + "  cells = MatMul (across, rows)\n"
+        + f"  channels = Shape <start: int = 3> ({x})\n"
+        + "  list = Concat <axis: int = 0> (same, all, channels)\n"
+        + f"  {out} = Reshape (cells, list)\n"
+    )
+
 
 GRID_POOL = Operator(
     name="GridPool",
     inputs=("x",),
     outputs=("y",),
     attributes={"grid": "ints"},
-    body=_BODY,
+    body=pool_text("y", "x").rstrip(),
     reference=reference,
     output_shape=output_shape,
     examples=examples,

@@ -40,11 +40,14 @@ from attnc.compiler.ops.linear_packed import (
     NORM_LINEAR_GELU_PACKED,
     NORM_LINEAR_PACKED,
 )
+from attnc.compiler.ops.map_attention import MAP_ATTENTION
 from attnc.compiler.ops.map_layout import MAP_TO_NCHW, MAP_TO_NHWC
+from attnc.compiler.ops.map_slot_dispatch import MAP_SLOT_DISPATCH_ADD
 from attnc.compiler.ops.mlp import MLP
 from attnc.compiler.ops.mlp_packed import MLP_PACKED
 from attnc.compiler.ops.pool_linear import POOL_LINEAR
 from attnc.compiler.ops.pool_linear_nhwc import POOL_LINEAR_NHWC
+from attnc.compiler.ops.pooled_slot_cluster import POOLED_SLOT_CLUSTER
 from attnc.compiler.ops.select_tokens import SELECT_TOKENS
 from attnc.compiler.ops.selected_attention import SELECTED_ATTENTION
 from attnc.compiler.ops.single_head_attention import SINGLE_HEAD_ATTENTION
@@ -52,6 +55,12 @@ from attnc.compiler.ops.single_head_attention_nhwc import SINGLE_HEAD_ATTENTION_
 from attnc.compiler.ops.slot_cluster import SLOT_CLUSTER
 from attnc.compiler.ops.slot_dispatch import SLOT_DISPATCH, SLOT_DISPATCH_ADD
 from attnc.compiler.ops.sparse_attention import SPARSE_ATTENTION, SPARSE_ATTENTION_ACTIVE
+from attnc.compiler.ops.sparse_summary import (
+    SPARSE_ROWS,
+    SPARSE_ROWS_ACTIVE,
+    SPARSE_SUMMARY,
+    SPARSE_SUMMARY_ACTIVE,
+)
 from attnc.compiler.ops.squeeze_excite import SQUEEZE_EXCITE
 from attnc.compiler.ops.window_attention import VARIANTS as WINDOW_ATTENTIONS
 
@@ -109,7 +118,18 @@ LOWERED: tuple[Operator, ...] = (
     POOL_LINEAR_NHWC,
 )
 
-OPERATORS: tuple[Operator, ...] = SEMANTIC + LOWERED
+#: What the TensorRT target cuts them down to: the parts that its own kernels cannot match.
+TENSORRT: tuple[Operator, ...] = (
+    MAP_ATTENTION,
+    MAP_SLOT_DISPATCH_ADD,
+    POOLED_SLOT_CLUSTER,
+    SPARSE_SUMMARY,
+    SPARSE_ROWS,
+    SPARSE_SUMMARY_ACTIVE,
+    SPARSE_ROWS_ACTIVE,
+)
+
+OPERATORS: tuple[Operator, ...] = SEMANTIC + LOWERED + TENSORRT
 _BY_NAME = {operator.name: operator for operator in OPERATORS}
 
 

@@ -135,14 +135,25 @@ def clear_rows(
     least_gap: float = LEAST_GAP,
 ) -> Array:
     """[B, heads, N]: whether no choice of that row is within `least_gap` of another one."""
-    qkv, *predictor = (np.asarray(array, np.float64) for array in inputs)
-    batch, tokens, _ = qkv.shape
+    qkv, wq, bq, wk, bk, proj_n, basis = (np.asarray(array, np.float64) for array in inputs)
     active = np.asarray(alive, np.float64)[:, None, :, None]
-    wq, bq, wk, bk, proj_n, basis = predictor
-    split = qkv.reshape(batch, tokens, 3, attributes["heads"], attributes["dim"])
-    q, k, _ = split.transpose(2, 0, 3, 1, 4) * active
-    low = ((k @ wk.T + bk) * active).swapaxes(2, 3) @ proj_n
-    coefficients = softmax(((q @ wq.T + bq) * active) @ low * attributes["coef_scale"])
+    keys = heads_of(qkv, attributes)[1] * active
+    low = ((keys @ wk.T + bk) * active).swapaxes(2, 3) @ proj_n
+    return clear_choices((qkv, low, wq, bq, basis), alive, attributes, least_gap)
+
+
+def clear_choices(
+    inputs: Sequence[Array],
+    alive: Array,
+    attributes: Mapping[str, Any],
+    least_gap: float = LEAST_GAP,
+) -> Array:
+    """The same from the summary of the keys: qkv, low, wq, bq, basis."""
+    qkv, low, wq, bq, basis = (np.asarray(array, np.float64) for array in inputs)
+    active = np.asarray(alive, np.float64)[:, None, :, None]
+    queries = heads_of(qkv, attributes)[0] * active
+    logits = ((queries @ wq.T + bq) * active) @ low * attributes["coef_scale"]
+    coefficients = softmax(logits)
     clear, chosen = _clear_cut(
         coefficients, attributes["coef_topk"], attributes["coef_threshold"], least_gap
     )
@@ -151,6 +162,12 @@ def clear_rows(
     scores = np.where(active.swapaxes(2, 3) > 0, scores, -1.0)
     others, _ = _clear_cut(scores, attributes["keep"], attributes["score_threshold"], least_gap)
     return clear & others
+
+
+def heads_of(qkv: Array, attributes: Mapping[str, Any]) -> Array:
+    """[3, B, heads, N, dim]"""
+    heads, dim = int(attributes["heads"]), int(attributes["dim"])
+    return qkv.reshape(*qkv.shape[:2], 3, heads, dim).transpose(2, 0, 3, 1, 4)
 
 
 def _clear_cut(

@@ -91,4 +91,5 @@ def test_another_class_within_the_tolerance_is_not_counted_as_wrong() -> None:
 
 def test_only_what_hides_keys_is_discontinuous() -> None:
     names = {operator.name for operator in registry.OPERATORS if operator.discontinuous}
-    assert names == {"SparseAttention", "SparseAttentionActive"}
+    sparse = {"SparseAttention", "SparseAttentionActive"}
+    assert names == sparse | {"SparseRows", "SparseRowsActive"}
