@@ -1,0 +1,1 @@
+"""CUDA kernels of the fused operators, their launches, and how they are built and tried."""
