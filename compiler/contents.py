@@ -111,6 +111,13 @@ def place(miss: NearMiss) -> Place:
     return Place(node=miss.node, module=miss.module, source=miss.source, reason=miss.reason)
 
 
+def refused(refusal: Any) -> Place:
+    """A node that a target left without its form (it has `node` and `reason`)."""
+    from attnc.compiler.pipeline import NearMiss
+
+    return place(NearMiss.at(refusal.node, refusal.reason))
+
+
 def count_operators(model: ir.Model) -> dict[str, int]:
     """Nodes of the main graph by operator, `domain::name` for those outside the standard."""
     return dict(

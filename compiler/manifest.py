@@ -131,6 +131,39 @@ class ReferenceCase(Part):
     path: RelativePath
 
 
+class EngineEntry(Part):
+    """An engine as TensorRT for RTX built it at export: what `attnc verify` expects to find again.
+
+    `attentions` counts fused attentions; `names` are the kernels in the order in which they run.
+    """
+
+    sm: str
+    precision: str
+    batch: str
+    kernels: int
+    attentions: int
+    plugin_layers: int
+    plan_bytes: int
+    plan_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    names: tuple[str, ...]
+
+
+class TensorrtEntry(Part):
+    """What a TensorRT bundle is for: the runtime, the least version, the GPUs, the plugins.
+
+    `builds` is empty where TensorRT for RTX was not there to build with; `plan` is the engine's
+    file, for profiles of TensorRT for RTX.
+    """
+
+    runtime: Literal["tensorrt-rtx", "tensorrt"]
+    version: str
+    compute_capabilities: tuple[str, ...]
+    plugins: tuple[str, ...]
+    builder: str | None
+    builds: tuple[EngineEntry, ...]
+    plan: RelativePath | None = None
+
+
 class Manifest(Part):
     """The whole record; written as `manifest.json`."""
 
@@ -139,7 +172,7 @@ class Manifest(Part):
     model: str
     target: str
     profile: str
-    precision: Literal["fp32"] = "fp32"
+    precision: Literal["fp32", "fp16", "bf16"] = "fp32"
     batch: int | Literal["dynamic"]
     opset: int
     ir_version: int
@@ -153,6 +186,8 @@ class Manifest(Part):
     not_lowered: tuple[Place, ...]
     verdicts: tuple[Verdict, ...] = ()
     kernels: tuple[KernelLibrary, ...]
+    float32_regions: tuple[Place, ...] = ()
+    tensorrt: TensorrtEntry | None = None
     reference: tuple[ReferenceCase, ...]
     built_with: dict[str, str]
     files: tuple[FileEntry, ...]

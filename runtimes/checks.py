@@ -33,9 +33,11 @@ class Check:
 
 @dataclass
 class Report:
-    """All checks of a bundle."""
+    """All checks of a bundle; for TensorRT also the engines that were built, and the plain ones."""
 
     checks: list[Check] = field(default_factory=list)
+    builds: list[dict[str, Any]] = field(default_factory=list)
+    baseline: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -45,7 +47,9 @@ class Report:
 
     def as_json(self) -> dict[str, Any]:
         """The JSON document of `attnc verify`."""
-        return {"ok": self.ok, "checks": [check.as_json() for check in self.checks]}
+        document = {"ok": self.ok, "checks": [check.as_json() for check in self.checks]}
+        engines = {"builds": self.builds, "baseline": self.baseline}
+        return document | {name: found for name, found in engines.items() if found}
 
 
 def parity_check(

@@ -54,7 +54,7 @@ def verify(
     Raises UsageError if `images` holds no pictures; what fails or cannot run is in the report.
     """
     report = Report()
-    cases = list(_recorded_cases(bundle))
+    cases = list(recorded_cases(bundle))
     progress.stage("rebuilding the source model")
     try:
         reference: Reference | None = rebuild()
@@ -63,9 +63,8 @@ def verify(
         report.checks.append(
             Check("source", "not-verified", reason=f"the source is not rebuilt: {error.message}")
         )
-    recorded = [(case.array, case.expected) for case in cases]
-    live = _live_cases(bundle, reference, images, report)
-    tolerance = tolerance_of(bundle, reference, recorded, [case.array for case in live])
+    live = live_cases(bundle, reference, images, report)
+    tolerance = tolerance_for(bundle, reference, cases, live)
     cases += live
     for mode, runner in _modes(bundle, report):
         progress.stage(f"parity on the {mode}", len(cases))
@@ -75,6 +74,14 @@ def verify(
             check = choice_check(bundle, name, cases[0].array, kernels=mode == "kernels")
             report.checks += [check] if check else []
     return report
+
+
+def tolerance_for(
+    bundle: Bundle, reference: Reference | None, recorded: list[Case], live: list[Case]
+) -> Tolerance:
+    """How far float32 outputs may be from the source; see `tolerance`."""
+    pairs = [(case.array, case.expected) for case in recorded]
+    return tolerance_of(bundle, reference, pairs, [case.array for case in live])
 
 
 def _modes(bundle: Bundle, report: Report) -> Iterator[tuple[str, Runner]]:
@@ -121,20 +128,21 @@ def _run_cases(
             parity_check(f"parity/{case.name}/{mode}", distance, limit, note=tolerance.note)
         )
         if case.photo:
-            near = _closest_classes(case.expected) <= limit and tolerance.discontinuous
+            near = closest_classes(case.expected) <= limit and tolerance.discontinuous
             checks.append(top1_check(f"top1/{case.name}/{mode}", distance, near_tie=near))
         progress.advance()
     return checks
 
 
-def _closest_classes(logits: Array) -> float:
+def closest_classes(logits: Array) -> float:
     """The smallest lead of a row's largest logit, relative to the largest of all."""
     ranked = np.sort(logits, axis=-1)
     lead = float((ranked[..., -1] - ranked[..., -2]).min()) if logits.shape[-1] > 1 else np.inf
     return lead / (float(np.abs(logits).max()) or 1.0)
 
 
-def _recorded_cases(bundle: Bundle) -> Iterator[Case]:
+def recorded_cases(bundle: Bundle) -> Iterator[Case]:
+    """The inputs whose outputs were recorded at export."""
     for record in bundle.manifest.reference:
         expected = np.load(bundle.path / record.path, allow_pickle=False)
         yield Case(
@@ -142,9 +150,10 @@ def _recorded_cases(bundle: Bundle) -> Iterator[Case]:
         )
 
 
-def _live_cases(
+def live_cases(
     bundle: Bundle, reference: Reference | None, images: Path | None, report: Report
 ) -> list[Case]:
+    """Seeded inputs and photographs with what the source gives now; says what is not there."""
     photos = find_photos(images)
     if reference is None:
         report.checks.append(

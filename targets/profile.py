@@ -5,12 +5,36 @@ from __future__ import annotations
 import tomllib
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from attnc.compiler.errors import UsageError
 
 FOLDER = Path(__file__).parent / "profiles"
+
+
+class TensorrtDevice(BaseModel):
+    """What a TensorRT profile knows besides: the runtime on the device and its GPUs.
+
+    `version` is the oldest TensorRT there; `compute_capabilities` as NVIDIA writes them ("8.9").
+    `attention_operator`: its parser and kernels take opset 23's Attention in float16 and bfloat16.
+    `ahead_of_time_plugins`: it knows `tensorrt.plugin.aot_impl`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    runtime: Literal["tensorrt-rtx", "tensorrt"]
+    version: str
+    compute_capabilities: tuple[str, ...]
+    attention_operator: bool
+    ahead_of_time_plugins: bool
+    cuda: str = "13.0"
+
+    @property
+    def architectures(self) -> tuple[str, ...]:
+        """The compute capabilities as nvcc writes them: "89"."""
+        return tuple(number.replace(".", "") for number in self.compute_capabilities)
 
 
 class Profile(BaseModel):
@@ -29,6 +53,7 @@ class Profile(BaseModel):
     platforms: tuple[str, ...] = ("native",)
     opset: int = 20
     ir_version: int = 9
+    tensorrt: TensorrtDevice | None = None
 
     def resolved_platforms(self, host: str) -> tuple[str, ...]:
         """`platforms` with "native" replaced by the name of this machine's platform."""

@@ -20,6 +20,7 @@ class Target:
 
 TARGETS: tuple[Target, ...] = (
     Target("cpu", "ONNX Runtime on x86-64 and arm64, with our kernels", "native"),
+    Target("tensorrt", "NVIDIA GPUs: TensorRT and TensorRT for RTX, with plugin kernels", "rtx"),
 )
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from attnc.compiler.bundle import Bundle
 from attnc.compiler.errors import UnsupportedError
-from attnc.compiler.manifest import KernelLibrary, Manifest, Place
+from attnc.compiler.manifest import Manifest, Place
 from attnc.compiler.progress import SILENT, Progress
 from attnc.compiler.staging import check_output, staged_folder
 
@@ -22,12 +22,11 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     from torch import nn
 
-    from attnc.compiler.cli.earning import Judge
+    from attnc.compiler.cli.emitting import Emitter
     from attnc.compiler.pipeline import PassRecord
     from attnc.compiler.trace.traced import TracedModel
     from attnc.runtimes.attnc_runner import AttncRunner
     from attnc.runtimes.reference import Function
-    from attnc.targets.cpu.emit import Emission
     from attnc.targets.profile import Profile
 
 Batch = int | Literal["dynamic"]
@@ -40,6 +39,7 @@ def export(
     output: str | Path,
     target: str = "cpu",
     profile: str | None = None,
+    precision: str | None = None,
     image_size: ImageSize = None,
     batch: Batch = 1,
     num_classes: int | None = None,
@@ -55,19 +55,20 @@ def export(
     """Trace `model`, rewrite its graph and write a bundle into the folder `output`.
 
     `model` is a listed name, a torch module, `package.module:factory`, an .onnx or a .pt2 file;
-    `image_size` pixels, one number or (height, width); `batch` a number or "dynamic". `output`
-    appears whole or not at all; an existing one is replaced only with `force`. `measure` says
-    whether each fused operator is timed against its body; None: unless ATTNC_MEASURE is 0.
+    `image_size` pixels, one number or (height, width); `batch` a number or "dynamic"; `precision`
+    "fp32", "fp16" or "bf16" as far as the target has it, by default the target's own (cpu: fp32,
+    tensorrt: fp16). `output` appears whole or not at all; an existing one is replaced only with
+    `force`. `measure` says whether each fused operator is compared with its body; None: unless
+    ATTNC_MEASURE is 0.
     Raises UsageError, UnsupportedError, or MissingRuntimeError if a kernel library is not built.
     """
     from attnc.compiler import contents
-    from attnc.compiler.cli.earning import judge
     from attnc.compiler.ops.choosing import any_chooses
 
     clock = Clock(progress)
     device = _profile(target, profile)
+    emitter = _emitter(device, precision, kernels, measure)
     check_output(Path(output), force=force)
-    libraries = _libraries(device) if kernels else {}
     with clock.timed("trace", f"tracing {_name(model)}"):
         traced = _trace(model, image_size, batch, num_classes, checkpoint, seed, options)
     names = contents.read_labels(Path(labels), traced.outputs) if labels else None
@@ -75,22 +76,16 @@ def export(
         records = _run_passes(traced)
     chooses = any_chooses(traced.model.graph)  # before bodies take the place of operators
     with staged_folder(Path(output), force=force) as folder:
-        judged = judge(device, libraries, measure, progress)
-        with clock.timed("emit", "packing the weights, timing the fused operators"):
-            emission = _emit(traced, device, folder, libraries, judged)
+        with clock.timed("emit", emitter.stage):
+            emitted = emitter.emit(traced, folder, progress)
         with clock.timed("reference", "recording outputs of the source"):
             cases = contents.write_reference(folder, _exact(traced), traced.input)
         if names is not None:
             contents.write_labels(folder, names)
-        manifest = _manifest(traced, device, records, emission, libraries).model_copy(
-            update={
-                "reference": cases,
-                "verdicts": judged.verdicts(),
-                "discontinuous": chooses,
-            }
+        manifest = _manifest(traced, device, records).model_copy(
+            update={"reference": cases, "discontinuous": chooses, **emitted.fields}
         )
-        readings = _readings(model, checkpoint, records, clock)
-        readings["verdicts"] = judged.readings()
+        readings = _readings(model, checkpoint, records, clock) | emitted.readings
         contents.write_records(folder, manifest, readings)
     return Bundle.open(output)
 
@@ -109,13 +104,15 @@ def compile_folder(
     `look` sees the graph after the passes, before it is lowered. Raises what `export` raises.
     """
     from attnc.compiler.cli.earning import judge
+    from attnc.runtimes.cpu.library import host_libraries
+    from attnc.targets.cpu.emit import emit
 
     device = _profile("cpu", None)
-    libraries = _libraries(device)
+    libraries = host_libraries(device.resolved_platforms)
     traced = _trace(model, image_size, batch, None, None, 0, options)
     _run_passes(traced)
     look(traced.model)
-    _emit(traced, device, folder, libraries, judge(device, libraries, None, SILENT))
+    emit(traced.model, device, folder, libraries, judge(device, libraries, None, SILENT).keeps)
 
 
 def open(path: str | Path, *, threads: int | None = None, kernels: bool = True) -> AttncRunner:
@@ -163,14 +160,15 @@ def explain(
     progress: Progress = SILENT,
 ) -> Explanation:
     """Trace and rewrite as `export` does, and report on it; nothing is written."""
-    from attnc.targets.cpu.lower import lower
+    from attnc.compiler import contents
 
-    _profile(target, profile)
+    device = _profile(target, profile)
+    emitter = _emitter(device, None, kernels=True, measure=False)
     progress.stage(f"tracing {_name(model)}")
     traced = _trace(model, image_size, batch, None, checkpoint, 0, options)
     progress.stage("rewriting the graph")
     records = _run_passes(traced)
-    kept = tuple(_kept(refusal) for refusal in lower(traced.model))
+    kept = tuple(contents.refused(refusal) for refusal in emitter.refusals(traced.model))
     return Explanation(traced.source.name, target, tuple(records), kept)
 
 
@@ -210,10 +208,13 @@ def _profile(target: str, name: str | None) -> Profile:
     return load_profile(found.name, name or found.default_profile)
 
 
-def _libraries(profile: Profile) -> dict[str, Path]:
-    from attnc.runtimes.cpu.library import host_target, library_path
+def _emitter(
+    profile: Profile, precision: str | None, kernels: bool, measure: bool | None
+) -> Emitter:
+    """What writes a bundle's model for the profile's target."""
+    from attnc.compiler.cli.emitting import emitter_of
 
-    return {name: library_path(name) for name in profile.resolved_platforms(host_target())}
+    return emitter_of(profile, precision, kernels, measure)
 
 
 def _trace(
@@ -252,35 +253,14 @@ def _run_passes(traced: TracedModel) -> list[PassRecord]:
     return run_pipeline(traced.model, default())
 
 
-def _emit(
-    traced: TracedModel, profile: Profile, folder: Path, libraries: dict[str, Path], judged: Judge
-) -> Emission:
-    from attnc.targets.cpu.emit import emit
-
-    return emit(traced.model, profile, folder, libraries, judged.keeps)
-
-
 def _exact(traced: TracedModel) -> Function:
     from attnc.runtimes.reference import exact_function
 
     return exact_function(traced.reference)
 
 
-def _kept(refusal: Any) -> Place:
-    from attnc.compiler.contents import place
-    from attnc.compiler.pipeline import NearMiss
-
-    return place(NearMiss.at(refusal.node, refusal.reason))
-
-
-def _manifest(
-    traced: TracedModel,
-    profile: Profile,
-    records: list[PassRecord],
-    emission: Emission,
-    libraries: dict[str, Path],
-) -> Manifest:
-    """The manifest, but for the reference cases and the files."""
+def _manifest(traced: TracedModel, profile: Profile, records: list[PassRecord]) -> Manifest:
+    """The manifest, but for the reference cases, the files and what the target adds."""
     from attnc.compiler import contents
     from attnc.runtimes.machine import package_versions
 
@@ -299,11 +279,8 @@ def _manifest(
         source=traced.source,
         passes=contents.pass_entries(records),
         operators=contents.count_operators(model),
-        not_lowered=tuple(_kept(refusal) for refusal in emission.not_lowered),
-        kernels=tuple(
-            KernelLibrary(path=f"kernels/{libraries[name].name}", target=name)
-            for name in sorted(libraries)
-        ),
+        not_lowered=(),
+        kernels=(),
         reference=(),
         built_with=package_versions(tools),
         files=(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,10 @@ from attnc.compiler.cli.options import (
     parse_image_size,
     parse_options,
 )
+
+if TYPE_CHECKING:
+    from attnc.compiler.bundle import Bundle
+    from attnc.compiler.manifest import TensorrtEntry, Verdict
 
 
 def export(
@@ -43,15 +47,19 @@ def export(
     profile: Annotated[
         str | None, typer.Option(help="The device: `attnc list profiles`, or a .toml file.")
     ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(help="fp32, fp16 or bf16; the target's own without it (tensorrt: fp16)."),
+    ] = None,
     labels: Annotated[
         Path | None, typer.Option(help="Class names, one per line, to go into the bundle.")
     ] = None,
     no_kernels: Annotated[
-        bool, typer.Option("--no-kernels", help="Leave the kernel library out.")
+        bool, typer.Option("--no-kernels", help="Leave the kernels out.")
     ] = False,
     no_measure: Annotated[
         bool,
-        typer.Option("--no-measure", help="Keep every fused operator without timing its body."),
+        typer.Option("--no-measure", help="Keep every fused operator without comparing its body."),
     ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Replace all of an output folder that is not empty.")
@@ -63,7 +71,7 @@ def export(
     Example: attnc export shvit_s4 --target cpu -o build/s4
     """
     from attnc.compiler.cli.api import export as export_bundle
-    from attnc.compiler.cli.console import note, progress, write_json
+    from attnc.compiler.cli.console import progress, write_json
 
     size, pictures = parse_image_size(image_size), parse_batch(batch)
     with progress() as shown:
@@ -72,6 +80,7 @@ def export(
             target=target,
             output=output,
             profile=profile,
+            precision=precision,
             image_size=size,
             batch=pictures,
             num_classes=num_classes,
@@ -84,12 +93,42 @@ def export(
             force=force,
             progress=shown,
         )
+    _summary(bundle)
+    document = bundle.manifest.model_dump(mode="json")
+    write_json({"path": str(bundle.path), "manifest": document}, json)
+
+
+def _summary(bundle: Bundle) -> None:
+    """What was written, and what did not become what it could."""
+    from attnc.compiler.cli.console import note
+
     manifest = bundle.manifest
     total = sum(entry.bytes for entry in manifest.files)
     note(f"{bundle.path}: {manifest.model} for {manifest.target}, {total / 1e6:.1f} MB")
     for verdict in manifest.verdicts:
         if verdict.verdict == "body":
-            note(f"faster as standard operators: {verdict.operator} ({verdict.shapes})")
+            note(f"better as standard operators: {verdict.operator} ({_why(verdict)})")
+    if manifest.tensorrt is not None:
+        _note_engines(manifest.tensorrt, manifest.profile)
     for place in manifest.not_lowered:
         note(f"on its function body: {place.node} ({place.module}): {place.reason}")
-    write_json({"path": str(bundle.path), "manifest": manifest.model_dump(mode="json")}, json)
+
+
+def _why(verdict: Verdict) -> str:
+    return verdict.reason or verdict.shapes
+
+
+def _note_engines(entry: TensorrtEntry, profile: str) -> None:
+    """Say what was built, and where the rest can be."""
+    from attnc.compiler.cli.console import note
+
+    for build in entry.builds:
+        note(
+            f"engine for sm_{build.sm}, {build.precision}: {build.kernels} kernels, "
+            f"{build.attentions} fused attentions, {build.plugin_layers} plugins, "
+            f"{build.plan_bytes / 1e6:.1f} MB"
+        )
+    if not entry.builds:
+        note("no engine was built: TensorRT for RTX is not installed (attnc[tensorrt])")
+    if entry.plan is None:
+        note(f"build the engine on the device of profile {profile} with ./build.sh")

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attnc.compiler.cli.options import JsonOption
+from attnc.compiler.cli.options import JsonOption, parse_names
+
+if TYPE_CHECKING:
+    from attnc.compiler.bundle import Bundle
+    from attnc.compiler.progress import Progress
+    from attnc.runtimes.checks import Report
 
 _MARK = {"verified": "ok", "failed": "FAILED", "build-only": "built", "not-verified": "not run"}
 
@@ -18,22 +23,24 @@ def verify(
         Path | None,
         typer.Option(help="A folder of photographs; scikit-learn's two without it."),
     ] = None,
+    sm: Annotated[
+        str | None,
+        typer.Option(help="For TensorRT: architectures to build for, as in 86,89; all without it."),
+    ] = None,
     json: JsonOption = None,
 ) -> None:
     """Check a bundle's files, and its outputs against the model it was made from.
 
-    Seeded inputs and real photographs, with the kernels and without them. Exit code 1 if a check
-    fails or none could run.
+    Seeded inputs and real photographs, with the kernels and without them; for TensorRT also the
+    engines that can be built here. Exit code 1 if a check fails or none could run.
     """
     from attnc.compiler.bundle import Bundle
-    from attnc.compiler.cli.api import rebuild_reference
     from attnc.compiler.cli.console import note, print_table, progress, write_json
     from attnc.compiler.errors import ExitCode
-    from attnc.runtimes.verify import verify as verify_bundle
 
     opened = Bundle.open(bundle)
     with progress() as shown:
-        report = verify_bundle(opened, lambda: rebuild_reference(opened), images, shown)
+        report = _report(opened, images, sm, shown)
     write_json(report.as_json(), json)
     if json != "-":
         rows = [
@@ -44,6 +51,29 @@ def verify(
     note("verified" if report.ok else "NOT verified")
     if not report.ok:
         raise typer.Exit(ExitCode.CHECK_FAILED)
+
+
+def _report(bundle: Bundle, images: Path | None, sm: str | None, shown: Progress) -> Report:
+    """What the bundle's target checks."""
+    from attnc.compiler.cli.api import rebuild_reference
+    from attnc.compiler.errors import UsageError
+
+    if bundle.manifest.target == "tensorrt":
+        from attnc.compiler.cli.plain import write_plain
+        from attnc.runtimes.tensorrt.verify import Source, verify_tensorrt
+
+        source = Source(
+            lambda: rebuild_reference(bundle), lambda folder: write_plain(bundle, folder)
+        )
+        return verify_tensorrt(bundle, source, images, parse_names(sm, "--sm") if sm else (), shown)
+    if sm is not None:
+        raise UsageError(
+            f"--sm is for TensorRT bundles; this one is for {bundle.manifest.target}",
+            where=str(bundle.path),
+        )
+    from attnc.runtimes.verify import verify
+
+    return verify(bundle, lambda: rebuild_reference(bundle), images, shown)
 
 
 def _number(value: float | None) -> str:

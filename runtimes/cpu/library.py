@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,11 @@ def library_path(target: str | None = None) -> Path:
             remedy=f"python -m attnc.runtimes.cpu.build --target {name}",
         )
     return path
+
+
+def host_libraries(resolve: Callable[[str], Iterable[str]]) -> dict[str, Path]:
+    """The libraries of the platforms that `resolve` names, given this machine's name."""
+    return {name: library_path(name) for name in resolve(host_target())}
 
 
 def cpu_features() -> list[str]:

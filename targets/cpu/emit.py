@@ -9,8 +9,6 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-import attnc
-from attnc.compiler.errors import UnsupportedError
 from attnc.compiler.ops.base import DOMAIN
 from attnc.compiler.ops.inline import inline_body
 from attnc.compiler.ops.registry import attach_functions
@@ -18,9 +16,9 @@ from attnc.compiler.provenance import describe
 from attnc.targets.cpu.checks import check_model
 from attnc.targets.cpu.lower import LOWERED_NAMES, Refusal, lower
 from attnc.targets.cpu.turn import MAP_TURNS, turn_maps
+from attnc.targets.model_file import MODEL_FILE, finish, write_model
 from attnc.targets.profile import Profile
 
-MODEL_FILE = "model.onnx"
 KERNEL_FOLDER = "kernels"
 
 
@@ -54,26 +52,13 @@ def emit(
     operators = attach_functions(model)
     finish(model, profile)
     check_model(model)
-    data = ir.serde.serialize_model(model).SerializeToString(deterministic=True)
-    (folder / MODEL_FILE).write_bytes(data)
+    write_model(model, folder)
     files = [MODEL_FILE, *copy_libraries(folder, libraries)]
     return Emission(tuple(files), tuple(operators), tuple(refusals))
 
 
 def _has_kernel(node: ir.Node) -> bool:
     return node.domain == DOMAIN and node.op_type in LOWERED_NAMES | MAP_TURNS.keys()
-
-
-def finish(model: ir.Model, profile: Profile) -> None:
-    """Set versions and producer; refuse what the profile's runtime cannot read."""
-    opset = model.graph.opset_imports.get("", profile.opset)
-    if opset > profile.opset:
-        raise UnsupportedError(
-            f"the graph needs opset {opset}; profile {profile.name} reads up to {profile.opset}",
-            remedy="export the model with a lower opset",
-        )
-    model.ir_version = min(model.ir_version or profile.ir_version, profile.ir_version)
-    model.producer_name, model.producer_version = "attnc", attnc.__version__
 
 
 def copy_libraries(folder: Path, libraries: Mapping[str, Path]) -> list[str]:

@@ -1,0 +1,96 @@
+"""What an export does differently from target to target, behind one face.
+
+An emitter lowers the graph, writes the model and its kernels into the bundle's folder, and says
+what belongs into the manifest and into the readings beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from attnc.compiler import contents
+from attnc.compiler.errors import UsageError
+from attnc.compiler.manifest import KernelLibrary
+from attnc.compiler.progress import Progress
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from attnc.compiler.trace.traced import TracedModel
+    from attnc.targets.profile import Profile
+
+
+@dataclass(frozen=True)
+class Emitted:
+    """Fields of the manifest, and what varies from one export to the next."""
+
+    fields: dict[str, Any]
+    readings: dict[str, Any] = field(default_factory=dict)
+
+
+class Emitter(Protocol):
+    """`stage` says in a few words what `emit` does, for the progress display."""
+
+    stage: str
+
+    def emit(self, traced: TracedModel, folder: Path, progress: Progress) -> Emitted:
+        """Lower the traced graph in place and write what the target needs into `folder`."""
+        ...
+
+    def refusals(self, model: ir.Model) -> Sequence[Any]:
+        """Lower the graph in place; nodes left without their form, with `node` and `reason`."""
+        ...
+
+
+def emitter_of(
+    profile: Profile, precision: str | None, kernels: bool, measure: bool | None
+) -> Emitter:
+    """The emitter for a profile. Raises UsageError if its target lacks the precision."""
+    if profile.target == "tensorrt":
+        from attnc.compiler.cli.emit_tensorrt import TensorrtEmitter
+
+        return TensorrtEmitter(profile, precision or "fp16", kernels, measure)
+    if precision not in (None, "fp32"):
+        raise UsageError(
+            f"target {profile.target} computes in fp32, not {precision}",
+            remedy="leave --precision out, or export for --target tensorrt",
+        )
+    return CpuEmitter(profile, kernels, measure)
+
+
+class CpuEmitter:
+    """ONNX Runtime with our kernel library."""
+
+    stage = "packing the weights, timing the fused operators"
+
+    def __init__(self, profile: Profile, kernels: bool, measure: bool | None) -> None:
+        from attnc.runtimes.cpu.library import host_libraries
+
+        self.profile, self.measure = profile, measure
+        self.libraries = host_libraries(profile.resolved_platforms) if kernels else {}
+
+    def emit(self, traced: TracedModel, folder: Path, progress: Progress) -> Emitted:
+        """Packed weights, channels-last maps, the kernel libraries."""
+        from attnc.compiler.cli.earning import judge
+        from attnc.targets.cpu.emit import emit
+
+        judged = judge(self.profile, self.libraries, self.measure, progress)
+        emission = emit(traced.model, self.profile, folder, self.libraries, judged.keeps)
+        fields = {
+            "verdicts": judged.verdicts(),
+            "not_lowered": tuple(map(contents.refused, emission.not_lowered)),
+            "kernels": tuple(
+                KernelLibrary(path=f"kernels/{self.libraries[name].name}", target=name)
+                for name in sorted(self.libraries)
+            ),
+        }
+        return Emitted(fields, {"verdicts": judged.readings()})
+
+    def refusals(self, model: ir.Model) -> Sequence[Any]:
+        """See `Emitter`."""
+        from attnc.targets.cpu.lower import lower
+
+        return lower(model)
