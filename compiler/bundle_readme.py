@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from attnc.compiler.manifest import Manifest, TensorSpec
+from attnc.compiler.tensorrt_readme import tensorrt_lines
 
 
 def bundle_readme(manifest: Manifest) -> str:
     """Markdown text for `README.md`."""
-    return "\n".join([*_head(manifest), *_python(manifest), *_cpp(manifest), *_tail(manifest)])
+    code = [*_python(manifest), *_cpp(manifest)]
+    return "\n".join([*_head(manifest), *tensorrt_lines(manifest), *code, *_tail(manifest)])
 
 
 def _head(manifest: Manifest) -> list[str]:
@@ -28,6 +30,8 @@ def _head(manifest: Manifest) -> list[str]:
 
 
 def _kernel_lines(manifest: Manifest) -> list[str]:
+    if manifest.tensorrt is not None:
+        return ["- in ONNX Runtime the model runs on standard operators, for comparison"]
     if not manifest.kernels:
         return ["- kernels: none; the model runs on standard operators"]
     listed = [f"`{library.path}` ({library.target})" for library in manifest.kernels]

@@ -64,6 +64,7 @@ def _packages() -> list[Finding]:
         "executorch": "attnc bench --against executorch",
         "matplotlib": "attnc crossover -o",
         "scikit-learn": "photographs",
+        "tensorrt-rtx": "attnc export --target tensorrt: engines are built, without a GPU",
     }
     versions = package_versions((*required, *optional))
     found = [
@@ -105,4 +106,26 @@ def _compilers() -> list[Finding]:
     ]
 
 
-_LOOKS: tuple[Callable[[], list[Finding]], ...] = (_python, _cpu, _packages, _kernels, _compilers)
+def _cuda() -> list[Finding]:
+    """The compiler of the CUDA kernels, and the GPUs here."""
+    from attnc.compiler.errors import AttncError
+    from attnc.runtimes.cuda.build import find_nvcc
+    from attnc.runtimes.cuda.device import find_devices
+
+    try:
+        nvcc = Finding("nvcc", "ok", str(find_nvcc()))
+    except AttncError as error:
+        nvcc = Finding("nvcc", "optional", f"{error.message}; for attnc export --target tensorrt")
+    gpus = [f"{device.name} ({device.capability})" for device in find_devices()]
+    held = ", ".join(gpus) or "none; engines are built but not run"
+    return [nvcc, Finding("NVIDIA GPU", "ok" if gpus else "optional", held)]
+
+
+_LOOKS: tuple[Callable[[], list[Finding]], ...] = (
+    _python,
+    _cpu,
+    _packages,
+    _kernels,
+    _compilers,
+    _cuda,
+)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -27,12 +27,19 @@ from attnc.compiler.progress import Progress
 from attnc.compiler.seeded_input import seeded_input
 from attnc.runtimes.cuda.build import compile_cubins, compile_ptx
 from attnc.runtimes.cuda.kernels import kernel_of
-from attnc.runtimes.tensorrt.engine import BUILDABLE, DYNAMIC_BATCH, Engine, build_engine
+from attnc.runtimes.tensorrt.engine import (
+    BUILDABLE,
+    DYNAMIC_BATCH,
+    Engine,
+    EngineError,
+    build_engine,
+)
 from attnc.runtimes.tensorrt.environment import rtx_version
 from attnc.runtimes.tensorrt.layers import attentions, plugins
 from attnc.runtimes.tensorrt.sources import Network, write_sources
 from attnc.targets.model_file import MODEL_FILE
 from attnc.targets.tensorrt.emit import (
+    Choice,
     Emission,
     check_precision,
     device_of,
@@ -50,6 +57,8 @@ PLAN_FILE, PLUGIN_FILE = "model.plan", "plugin.py"
 RANGE_SEEDS = (21, 22)
 #: Builds for other GPUs are judged by this one: TensorRT for RTX builds no engines for theirs.
 STAND_IN = "89"
+#: What TensorRT says of an operator Attention at sizes that it has no fused kernel for.
+NO_KERNEL = "not supported by a dedicated kernel"
 
 
 class TensorrtEmitter:
@@ -69,13 +78,23 @@ class TensorrtEmitter:
 
     def refusals(self, model: ir.Model) -> Sequence[Any]:
         """See `Emitter`."""
-        return lower(model, options_of(self.profile, self.precision, frozenset()))
+        return lower(model, options_of(self.profile, self.precision, Choice()))
 
     def emit(self, traced: TracedModel, folder: Path, progress: Progress) -> Emitted:
         """Decide on the plugins, write model, kernels, sources, recipes and the plan."""
         work = Work(self, traced, Recorder(traced), progress)
-        bodies, verdicts = work.judge()
-        emission = work.write(traced.model, folder, bodies)
+        try:
+            return self._emitted(work, folder, attention_operator=True)
+        except EngineError as error:
+            if NO_KERNEL not in error.message:
+                raise
+        progress.stage("again, with attention as products")
+        return self._emitted(work, folder, attention_operator=False)
+
+    def _emitted(self, work: Work, folder: Path, *, attention_operator: bool) -> Emitted:
+        choice, verdicts = work.judge(attention_operator=attention_operator)
+        model = work.traced.model.clone()
+        emission = work.write(model, folder, choice)
         builds, plan = work.build(folder)
         entry = TensorrtEntry(
             runtime=self.device.runtime,
@@ -87,6 +106,9 @@ class TensorrtEmitter:
             plan=plan,
         )
         fields = {
+            "opset": model.graph.opset_imports[""],
+            "ir_version": int(model.ir_version),
+            "operators": contents.count_operators(model),
             "precision": self.precision,
             "verdicts": verdicts,
             "not_lowered": tuple(map(contents.refused, emission.not_lowered)),
@@ -126,27 +148,36 @@ class Work:
     ranges: Recorder
     progress: Progress
 
-    def judge(self) -> tuple[frozenset[str], tuple[Verdict, ...]]:
-        """The operators that are no plugins, and the verdict on each that could be one."""
+    def judge(self, *, attention_operator: bool) -> tuple[Choice, tuple[Verdict, ...]]:
+        """What is no plugin, and the verdict on each operator that could be one."""
         names = plugin_operators(self.traced.model)
         counts = Counter(node.op_type for node in self.traced.model.graph)
-        reason = self._no_judging()
+        found = [] if attention_operator else [_verdict("Attention", counts, "body", NO_KERNEL)]
+        choice, reason = Choice(frozenset(), attention_operator), self._no_judging()
         if reason:
             kept = self.emitter.kernels
             verdict: Any = "not measured" if kept else "body"
-            found = [_verdict(name, counts, verdict, reason) for name in names]
-            return frozenset(() if kept else names), tuple(found)
-        bodies: frozenset[str] = frozenset()
-        best, found = self._kernels(bodies) if names else 0, []
+            found += [_verdict(name, counts, verdict, reason) for name in names]
+            return choice if kept else replace(choice, bodies=frozenset(names)), tuple(found)
+        best = self._kernels(choice) if names else 0
         for name in names:
             self.progress.stage(f"is {name} worth a plugin?")
-            other = self._kernels(bodies | {name})
-            pays = best < other
-            reason = f"{best} kernels with the plugin, {other} without"
+            without = replace(choice, bodies=choice.bodies | {name})
+            other, reason = self._kernels_without(without, best)
+            pays = other is None or best < other
             found.append(_verdict(name, counts, "fused" if pays else "body", reason))
             if not pays:
-                bodies, best = bodies | {name}, other
-        return bodies, tuple(found)
+                assert other is not None
+                choice, best = without, other
+        return choice, tuple(found)
+
+    def _kernels_without(self, choice: Choice, best: int) -> tuple[int | None, str]:
+        """The kernels with one plugin less, None if that does not build; and what to say."""
+        try:
+            other = self._kernels(choice)
+        except EngineError as error:
+            return None, f"{best} kernels with the plugin; without: {error.message}"
+        return other, f"{best} kernels with the plugin, {other} without"
 
     def _no_judging(self) -> str:
         if not self.emitter.kernels:
@@ -157,33 +188,44 @@ class Work:
             return "TensorRT for RTX is not installed here"
         return ""
 
-    def _kernels(self, bodies: frozenset[str]) -> int:
-        """How many kernels an engine has in which these operators are no plugins."""
+    def _kernels(self, choice: Choice) -> int:
+        """How many kernels an engine has that is lowered so."""
         with TemporaryDirectory(prefix="attnc-judge-") as place:
             folder = Path(place)
-            self.write(self.traced.model.clone(), folder, bodies)
+            self.write(self.traced.model.clone(), folder, choice)
             return len(self._engine(folder, judged_on(self.emitter.device)).layers)
 
-    def write(self, model: ir.Model, folder: Path, bodies: frozenset[str]) -> Emission:
+    def write(self, model: ir.Model, folder: Path, choice: Choice) -> Emission:
         """Lower and write the model, the kernels of its plugins and the sources."""
         emitter = self.emitter
-        emission = emit(model, emitter.profile, folder, emitter.precision, self.ranges, bodies)
+        emission = emit(model, emitter.profile, folder, emitter.precision, self.ranges, choice)
         kernels = [kernel for name in emission.plugins if (kernel := kernel_of(name))]
         missing = set(emission.plugins) - {kernel.operator for kernel in kernels}
         if missing:
             raise UnsupportedError(f"no CUDA kernel for {', '.join(sorted(missing))}")
         write_sources(folder, kernels, emitter.precision, self._network())
         if kernels:
-            _compile(folder / "kernels", emission.plugins, emitter.device.architectures)
+            architectures = emitter.device.architectures
+            _compile(folder / "kernels", emission.plugins, architectures, emitter.precision)
         return emission
 
     def _network(self) -> Network:
         spec, result = self.traced.input, self.traced.outputs[0]
-        runtime = "tensorrt_rtx" if self.emitter.device.runtime == "tensorrt-rtx" else "tensorrt"
+        device = self.emitter.device
+        runtime = "tensorrt_rtx" if device.runtime == "tensorrt-rtx" else "tensorrt"
         free = self.traced.batch == "dynamic"
         shape = (1 if free else int(spec.shape[0]), *map(int, spec.shape[1:]))
         batches = DYNAMIC_BATCH if free else None
-        return Network(self.traced.source.name, runtime, spec.name, shape, result.name, batches)
+        return Network(
+            self.traced.source.name,
+            runtime,
+            spec.name,
+            shape,
+            result.name,
+            batches,
+            cuda=device.cuda,
+            architectures=device.architectures,
+        )
 
     def build(self, folder: Path) -> tuple[tuple[EngineEntry, ...], str | None]:
         """Build the engines that this machine can; the plan is kept for profiles of RTX."""
@@ -217,10 +259,12 @@ class Work:
         )
 
 
-def _compile(folder: Path, operators: Sequence[str], architectures: Sequence[str]) -> None:
-    """A cubin for each GPU of the profile, and PTX for those to come."""
-    compile_cubins(folder, operators, [f"sm_{name}" for name in architectures])
-    compile_ptx(folder, operators, f"compute_{min(architectures, key=int)}")
+def _compile(
+    folder: Path, operators: Sequence[str], architectures: Sequence[str], precision: str
+) -> None:
+    """A cubin for each GPU of the profile, and PTX for those to come, of one precision."""
+    compile_cubins(folder, operators, [f"sm_{name}" for name in architectures], (precision,))
+    compile_ptx(folder, operators, f"compute_{min(architectures, key=int)}", (precision,))
 
 
 def judged_on(device: TensorrtDevice) -> str:

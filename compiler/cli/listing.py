@@ -56,11 +56,11 @@ def _passes() -> list[tuple[str, str]]:
 
 
 def _operators() -> list[tuple[str, str]]:
-    from attnc.compiler.ops.registry import LOWERED, SEMANTIC
+    from attnc.compiler.ops.registry import LOWERED, SEMANTIC, TENSORRT
 
     return [
         (operator.name, f"{level}: {operator.doc or ', '.join(operator.inputs)}")
-        for level, operators in (("semantic", SEMANTIC), ("cpu", LOWERED))
+        for level, operators in (("semantic", SEMANTIC), ("cpu", LOWERED), ("tensorrt", TENSORRT))
         for operator in operators
     ]
 

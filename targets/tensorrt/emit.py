@@ -64,12 +64,20 @@ def check_precision(profile: Profile, precision: str) -> None:
             )
 
 
-def options_of(profile: Profile, precision: str, bodies: frozenset[str]) -> Options:
+@dataclass(frozen=True)
+class Choice:
+    """What the kernels of engines decide: `bodies` names operators that are no plugins,
+    `attention_operator` is off where TensorRT has no fused kernel for one of the attentions."""
+
+    bodies: frozenset[str] = frozenset()
+    attention_operator: bool = True
+
+
+def options_of(profile: Profile, precision: str, choice: Choice) -> Options:
     """How to lower: the operator Attention has no fused kernel in float32."""
     operator = device_of(profile).attention_operator and precision != "fp32"
-    return Options(
-        min(profile.opset, ATTENTION_OPSET), operator and profile.opset >= ATTENTION_OPSET, bodies
-    )
+    operator = operator and profile.opset >= ATTENTION_OPSET and choice.attention_operator
+    return Options(min(profile.opset, ATTENTION_OPSET), operator, choice.bodies)
 
 
 def emit(
@@ -78,20 +86,29 @@ def emit(
     folder: Path,
     precision: str,
     ranges: Ranges,
-    bodies: frozenset[str] = frozenset(),
+    choice: Choice = Choice(),
 ) -> Emission:
     """Lower the model in place and write it to `folder`.
 
-    `ranges` records magnitudes of the float32 graph, for float16; `bodies` names operators that
-    shall be no plugins. Raises UnsupportedError for what TensorRT's parser refuses.
+    `ranges` records magnitudes of the float32 graph, for float16. Raises UnsupportedError for what
+    TensorRT's parser refuses.
     """
-    refusals = lower(model, options_of(profile, precision, bodies))
+    refusals = lower(model, options_of(profile, precision, choice))
     check_model(model)
     regions = convert(model, precision, ranges)
     plugins = attach_functions(model, precision)
+    leave_unsaid(model.graph)
     finish(model, profile)
     write_model(model, folder)
     return Emission(tuple(plugins), tuple(refusals), regions)
+
+
+def leave_unsaid(graph: ir.Graph) -> None:
+    """A value whose rank nobody knows loses its type too: ONNX has no such annotation."""
+    for node in graph:
+        for value in node.outputs:
+            if value.shape is None and not value.is_graph_output():
+                value.type = None
 
 
 def convert(model: ir.Model, precision: str, ranges: Ranges) -> tuple[NearMiss, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -55,14 +56,12 @@ def single_head_attention(node: ir.Node, graph: ir.Graph) -> None:
     batch, _, *plane = _map_sizes(node)
     width = heads["dim_v"]
     first = _first_channels(graph, x, width, [batch, width, *plane])
-    ones = constant(graph, np.ones((width, *plane), np.float32), f"{node.name}_ones")
-    how = {"axis": 1, "epsilon": attribute(node, "epsilon")}
-    norm = new_node("LayerNormalization", [first.outputs[0], ones], how, like=first.outputs[0])
+    norm = _norm_of_all(node, graph, first.outputs[0], [batch, width, *plane])
     shift = bqkv + wqkv[:, :, 0, 0].astype(np.float64) @ beta
     qkv = new_node(
         "Conv",
         [
-            norm.outputs[0],
+            norm[-1].outputs[0],
             constant(graph, wqkv * gamma[None, :, None, None], f"{node.name}_wqkv"),
             constant(graph, shift.astype(np.float32), f"{node.name}_bqkv"),
         ],
@@ -80,7 +79,19 @@ def single_head_attention(node: ir.Node, graph: ir.Graph) -> None:
     back = _to_map(attend.outputs[0])
     project = new_node("Conv", [back.outputs[0], *node.inputs[5:7]], like=x)
     add = new_node("Add", [x, project.outputs[0]], like=x)
-    replace(graph, node, [node], [first, norm, qkv, *turned, attend, back, project, add])
+    replace(graph, node, [node], [first, *norm, qkv, *turned, attend, back, project, add])
+
+
+def _norm_of_all(node: ir.Node, graph: ir.Graph, x: ir.Value, sizes: list[Any]) -> list[ir.Node]:
+    """x over all but the batch, as one row: TensorRT makes one kernel of that, two of a map."""
+    count = int(np.prod(sizes[1:]))
+    row = constant(graph, np.array([0, count]), f"{node.name}_row")
+    flat = new_node("Reshape", [x, row], like=x, sizes=[sizes[0], count])
+    ones = constant(graph, np.ones(count, np.float32), f"{node.name}_ones")
+    how = {"axis": -1, "epsilon": attribute(node, "epsilon")}
+    norm = new_node("LayerNormalization", [flat.outputs[0], ones], how, like=flat.outputs[0])
+    target = constant(graph, np.array([0, *sizes[1:]]), f"{node.name}_map")
+    return [flat, norm, new_node("Reshape", [norm.outputs[0], target], like=x)]
 
 
 def sparse_attention(node: ir.Node, graph: ir.Graph) -> None:

@@ -18,6 +18,7 @@ from attnc.passes.pipelines import clean
 from attnc.targets.tensorrt.attention import attention_operator
 from attnc.targets.tensorrt.forms import FORMS, PLUGIN_MARK, Skip
 from attnc.targets.tensorrt.selection import selected_attention
+from attnc.targets.tensorrt.sizes import sizes_of
 from attnc.targets.tensorrt.tidy import GELU_OPSET, plain_clips, spell_gelu
 
 ATTENTION_OPSET = 23
@@ -119,6 +120,10 @@ def _give_form(node: ir.Node, graph: ir.Graph, options: Options) -> str:
 
 
 def _attention(node: ir.Node, graph: ir.Graph) -> str:
+    """One query is no matrix: its products are fused without the operator."""
+    if sizes_of(node, 0, 3)[1] == 1:
+        FORMS["Attention"].rewrite(node, graph)
+        return ""
     try:
         attention_operator(node, graph)
     except Refuse as refused:
