@@ -21,6 +21,7 @@ from pathlib import Path
 from attnc.compiler.cache import cache_folder
 from attnc.compiler.errors import MissingRuntimeError, UsageError
 from attnc.runtimes.cuda.kernels import KERNELS, kernel_of
+from attnc.runtimes.cuda.launch import PRECISIONS
 
 SOURCES = Path(__file__).resolve().parent / "src"
 NVCC_VARIABLE = "ATTNC_NVCC"
@@ -41,6 +42,7 @@ class _Job:
 
     source: str
     arch: str
+    precisions: tuple[str, ...]
 
     @property
     def name(self) -> str:
@@ -50,6 +52,11 @@ class _Job:
     @property
     def kind(self) -> str:
         return "ptx" if self.arch.startswith("compute_") else "cubin"
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        macros = (f"-DATTNC_{precision.upper()}" for precision in self.precisions)
+        return (f"--{self.kind}", f"-arch={self.arch}", *FLAGS, *macros)
 
 
 def find_nvcc() -> Path:
@@ -91,20 +98,38 @@ def cuda_include() -> Path:
     raise MissingRuntimeError("CUDA's headers are not beside nvcc", remedy=_REMEDY)
 
 
-def compile_ptx(folder: Path, operators: Sequence[str], arch: str = OLDEST) -> list[Path]:
+def compile_ptx(
+    folder: Path,
+    operators: Sequence[str],
+    arch: str = OLDEST,
+    precisions: Sequence[str] = PRECISIONS,
+) -> list[Path]:
     """`<family>.ptx` in the folder for all families that these operators need.
 
-    Raises MissingRuntimeError without nvcc, UsageError for an operator without a kernel.
+    It has the entries of these precisions only. Raises MissingRuntimeError without nvcc,
+    UsageError for an operator without a kernel or an unknown precision.
     """
-    return _compile(folder, [_Job(source, arch) for source in _sources(operators)])
+    return _compile(folder, _jobs(operators, [arch], precisions))
 
 
-def compile_cubins(folder: Path, operators: Sequence[str], archs: Sequence[str]) -> list[Path]:
-    """`<family>.<arch>.cubin` in the folder for all families that these operators need.
+def compile_cubins(
+    folder: Path,
+    operators: Sequence[str],
+    archs: Sequence[str],
+    precisions: Sequence[str] = PRECISIONS,
+) -> list[Path]:
+    """`<family>.<arch>.cubin` in the folder, else as `compile_ptx`."""
+    return _compile(folder, _jobs(operators, archs, precisions))
 
-    Raises MissingRuntimeError without nvcc, UsageError for an operator without a kernel.
-    """
-    return _compile(folder, [_Job(s, arch) for s in _sources(operators) for arch in archs])
+
+def _jobs(operators: Sequence[str], archs: Sequence[str], precisions: Sequence[str]) -> list[_Job]:
+    wanted = tuple(name for name in PRECISIONS if name in precisions)
+    if len(wanted) != len(set(precisions)) or not wanted:
+        raise UsageError(
+            f"no kernels of the precision {', '.join(precisions) or 'none'}",
+            remedy=f"some of: {', '.join(PRECISIONS)}",
+        )
+    return [_Job(source, arch, wanted) for source in _sources(operators) for arch in archs]
 
 
 def _sources(operators: Sequence[str]) -> list[str]:
@@ -137,10 +162,8 @@ def _kept(nvcc: Path, job: _Job) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as temporary:
         made = Path(temporary) / job.name
-        command = [str(nvcc), f"--{job.kind}", f"-arch={job.arch}", *FLAGS, job.source]
-        done = subprocess.run(
-            [*command, "-o", str(made)], cwd=SOURCES, capture_output=True, text=True, check=False
-        )
+        command = [str(nvcc), *job.flags, job.source, "-o", str(made)]
+        done = subprocess.run(command, cwd=SOURCES, capture_output=True, text=True, check=False)
         if done.returncode:
             text = (done.stdout + done.stderr).strip()
             raise MissingRuntimeError(
@@ -153,7 +176,7 @@ def _kept(nvcc: Path, job: _Job) -> Path:
 
 
 def _content_hash(nvcc: Path, job: _Job) -> str:
-    digest = hashlib.sha256(repr((job, FLAGS, _version(nvcc))).encode())
+    digest = hashlib.sha256(repr((job.source, job.flags, _version(nvcc))).encode())
     for path in [*sorted(SOURCES.glob("*.cuh")), SOURCES / job.source]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:32]

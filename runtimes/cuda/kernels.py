@@ -8,6 +8,8 @@ from attnc.runtimes.cuda.launch import CudaKernel
 
 #: Of `mix_rows.cuh`: threads of a block and its warps, channels of a block.
 _MIX_BLOCK, _MIX_WARPS, _MIX_CHUNK = 128, 4, 128
+#: And the bytes of its tile of values with its weights, and of its tiles of keys and queries.
+_MIX_SHARED, _SCORE_SHARED = 17408, 5760
 
 MAP_ATTENTION = CudaKernel(
     operator="MapAttention",
@@ -26,6 +28,7 @@ MAP_ATTENTION = CudaKernel(
     outputs=(("in1_0", "in1_1", "in1_2", "in1_3"),),
     grid=(f"ceil_div(tokens, {2 * _MIX_WARPS})", f"ceil_div(in1_3, {_MIX_CHUNK})", "in1_0"),
     block=_MIX_BLOCK,
+    static_bytes=_MIX_SHARED + _SCORE_SHARED,
 )
 
 #: Of `slot_cluster.cuh`: slots of a block, and the floats that its warps leave for each other.
@@ -40,6 +43,7 @@ SLOT_CLUSTER = CudaKernel(
     grid=(f"ceil_div(in1_1, {_SLOTS})", f"ceil_div(in0_2, {_MIX_CHUNK})", "in0_0"),
     block=512,
     shared_bytes=f"4 * imax({_SLOTS} * in0_2, {_FOUND})",
+    static_bytes=4096,
 )
 
 POOLED_SLOT_CLUSTER = CudaKernel(
@@ -60,6 +64,7 @@ POOLED_SLOT_CLUSTER = CudaKernel(
     grid=(f"ceil_div(slots, {_SLOTS})", f"ceil_div(in0_2, {_MIX_CHUNK})", "in0_0"),
     block=512,
     shared_bytes=f"4 * imax({_SLOTS} * in0_2, {_FOUND})",
+    static_bytes=4096,
 )
 
 
@@ -73,6 +78,7 @@ def _slot_dispatch(operator: str, entry: str) -> CudaKernel:
         outputs=(("in0_0", "in0_1", "in1_2"),),
         grid=(f"ceil_div(in0_1, {rows})", f"ceil_div(in1_2, {_MIX_CHUNK})", "in0_0"),
         block=_MIX_BLOCK,
+        static_bytes=_MIX_SHARED,
     )
 
 
@@ -94,6 +100,7 @@ def _sparse_summary(operator: str, entry: str) -> CudaKernel:
         grid=(f"ceil_div(in3_1, {columns})", "heads", "in0_0"),
         block=256,
         shared_bytes=f"4 * {columns} * dim",
+        static_bytes=5248,
     )
 
 
@@ -185,7 +192,8 @@ SELECT_TOKENS = CudaKernel(
     ),
     grid=("ceil_div(1 + keep, 32) + fuse * ceil_div(in0_2, 64)", "1", "in0_0"),
     block=256,
-    shared_bytes="12 * in0_1",
+    shared_bytes="48 * ceil_div(in0_1, 4)",
+    static_bytes=2048,
     integer_outputs=(1,),
 )
 

@@ -23,7 +23,8 @@ class CudaKernel:
     """The kernel of one operator: a single launch, without workspace.
 
     The C entries are `<entry>_<precision>`, with the arguments: pointers to the inputs, the
-    int32 `scalars`, pointers to the outputs. `sizes` names intermediate results, in order.
+    int32 `scalars`, pointers to the outputs. `shared_bytes` is the dynamic shared memory,
+    `static_bytes` what the source declares besides. `sizes` names intermediate results, in order.
     `outputs` gives the expressions of each output's sizes, `integer_inputs` and
     `integer_outputs` the indices of those that are int64 and not of the engine's precision.
     """
@@ -36,6 +37,7 @@ class CudaKernel:
     grid: tuple[str, str, str]
     block: int
     shared_bytes: str = "0"
+    static_bytes: int = 0
     sizes: Mapping[str, str] = field(default_factory=dict)
     integer_inputs: tuple[int, ...] = ()
     integer_outputs: tuple[int, ...] = ()

@@ -16,7 +16,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from attnc.compiler.ops.registry import get
-from attnc.runtimes.cuda.launch import NAMESPACE, VERSION, CudaKernel
+from attnc.runtimes.cuda.launch import NAMESPACE, PRECISIONS, VERSION, CudaKernel
 from attnc.runtimes.tensorrt.expressions import Binding, bindings
 from attnc.runtimes.tensorrt.wrapping import given, wrapped
 
@@ -37,8 +37,11 @@ RENDERED = (
     "sample.cpp",
     "sample.py",
 )
+#: Headers that only the tests include: nvcc never reads them.
+_NOT_SHIPPED = frozenset({"host_shim.h"})
+#: CUDA with which kernels are compiled here; drivers of older majors may refuse what it makes.
+_COMPILED_WITH = 13
 _INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
-_TYPES = {"fp32": ("fp32",), "fp16": ("fp16", "fp32"), "bf16": ("bf16", "fp32")}
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,8 @@ class Network:
 
     `shape` has the sizes of the input including the batch. `batches` gives the smallest, the
     usual and the largest batch of a dynamic one, None if the batch is that of `shape`. `runtime`
-    is the Python module of the runtime, "tensorrt" or "tensorrt_rtx".
+    is the Python module of the runtime, "tensorrt" or "tensorrt_rtx". `cuda` is the CUDA of the
+    device, `architectures` are its GPUs as nvcc writes them ("87").
     """
 
     name: str
@@ -67,6 +71,18 @@ class Network:
     model: str = "model.onnx"
     plan: str = "model.plan"
     labels: str = "labels.txt"
+    cuda: str = "13.0"
+    architectures: tuple[str, ...] = ("75",)
+
+    @property
+    def old_cuda(self) -> bool:
+        """Whether the device's driver may refuse the kernels that come with the bundle."""
+        return int(self.cuda.partition(".")[0]) < _COMPILED_WITH
+
+    @property
+    def oldest(self) -> str:
+        """The architecture of the PTX."""
+        return min(self.architectures, key=int)
 
     def shapes(self) -> tuple[str, ...]:
         """The smallest, usual and largest shape as `1x3x224x224`; nothing for a static batch."""
@@ -95,12 +111,6 @@ class Plugin:
     def code(self) -> str:
         """The name that the compiled files of the kernel share."""
         return code_name(self.kernel.source)
-
-    @cached_property
-    def leading(self) -> int:
-        """The first input of floating type: the others have its type."""
-        numbers = range(len(self.signature.inputs))
-        return next(i for i in numbers if i not in self.kernel.integer_inputs)
 
     @cached_property
     def integers(self) -> tuple[int, ...]:
@@ -146,9 +156,10 @@ def write_sources(
 ) -> list[str]:
     """Write the plugins of these kernels and their scripts into a bundle's folder.
 
-    `precision` is that of the engine, "fp32", "fp16" or "bf16"; parts of a half-precision
-    engine may be float32. `signatures` stands in for the registered operators. Returns the paths
-    of the files, relative to the folder, sorted. ValueError if an expression is not one.
+    `precision`, "fp32", "fp16" or "bf16", is the one floating type that the plugins take and
+    give, also in an engine with parts in float32. `signatures` stands in for the registered
+    operators. Returns the paths of the files, relative to the folder, sorted. ValueError if an
+    expression is not one.
     """
     _check(precision, network)
     known = signatures if signatures is not None else {}
@@ -157,7 +168,6 @@ def write_sources(
     values = {
         "plugins": plugins,
         "codes": sorted({(plugin.code, plugin.kernel.source) for plugin in plugins}),
-        "types": _TYPES[precision],
         "precision": precision,
         "network": network,
         "namespace": NAMESPACE,
@@ -171,8 +181,8 @@ def write_sources(
 
 
 def _check(precision: str, network: Network) -> None:
-    if precision not in _TYPES:
-        raise ValueError(f"precision {precision!r} is none of {', '.join(_TYPES)}")
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision {precision!r} is none of {', '.join(PRECISIONS)}")
     if network.runtime not in RUNTIMES:
         raise ValueError(f"runtime {network.runtime!r} is none of {', '.join(RUNTIMES)}")
 
@@ -209,5 +219,5 @@ def _copy_kernels(folder: Path, plugins: Sequence[Plugin], kernel_sources: Path)
             copied.add(name)
             text = (kernel_sources / name).read_text(encoding="utf-8")
             (folder / "kernels" / name).write_text(text, encoding="utf-8", newline="\n")
-            waiting += _INCLUDE.findall(text)
+            waiting += set(_INCLUDE.findall(text)) - _NOT_SHIPPED
     return [f"kernels/{name}" for name in copied]

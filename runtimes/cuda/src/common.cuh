@@ -29,11 +29,31 @@ using BFloat16 = attnc_host::bfloat16;
 #define ATTNC_ENTRY(name, threads, parameters, ...)                           \
   extern "C" __global__ void __launch_bounds__(threads) name parameters { __VA_ARGS__; } \
   ATTNC_HOST_ENTRY(name)
-// ENTRY(name, type) for each precision.
+// ENTRY(name, type) for each precision; with ATTNC_FP16 and the like defined only for those.
+#if !defined(ATTNC_FP32) && !defined(ATTNC_FP16) && !defined(ATTNC_BF16)
+#define ATTNC_FP32
+#define ATTNC_FP16
+#define ATTNC_BF16
+#endif
+#ifdef ATTNC_FP32
+#define ATTNC_ENTRY_FP32(ENTRY, entry) ENTRY(entry##_fp32, float)
+#else
+#define ATTNC_ENTRY_FP32(ENTRY, entry)
+#endif
+#ifdef ATTNC_FP16
+#define ATTNC_ENTRY_FP16(ENTRY, entry) ENTRY(entry##_fp16, attnc::Half)
+#else
+#define ATTNC_ENTRY_FP16(ENTRY, entry)
+#endif
+#ifdef ATTNC_BF16
+#define ATTNC_ENTRY_BF16(ENTRY, entry) ENTRY(entry##_bf16, attnc::BFloat16)
+#else
+#define ATTNC_ENTRY_BF16(ENTRY, entry)
+#endif
 #define ATTNC_PRECISIONS(ENTRY, entry) \
-  ENTRY(entry##_fp32, float)           \
-  ENTRY(entry##_fp16, attnc::Half)     \
-  ENTRY(entry##_bf16, attnc::BFloat16)
+  ATTNC_ENTRY_FP32(ENTRY, entry)       \
+  ATTNC_ENTRY_FP16(ENTRY, entry)       \
+  ATTNC_ENTRY_BF16(ENTRY, entry)
 
 namespace attnc {
 

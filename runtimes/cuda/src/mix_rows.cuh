@@ -1,5 +1,8 @@
 // Rows that take from all keys: a softmax over scores, times values, in one pass over the keys
 // (online softmax, arXiv 1805.02867; tiled as in FlashAttention, arXiv 2205.14135).
+//
+// Bound by shared memory: two rows of a warp share each value that it reads. Beyond 128 channels
+// the scores are computed once for each 128.
 #pragma once
 #include "common.cuh"
 
@@ -21,14 +24,22 @@ struct DotScore {
   float scale;
 
   __device__ void load(int row0, int j0, int d0, float (*k)[kPitch], float (*q)[kPitch]) const {
-    const int lane = lane_id(), d = d0 + lane;
-    for (int i = warp_id(); i < kTile; i += kMixWarps) {
-      const bool inside = j0 + i < count && d < dim;
-      k[i][lane] = inside ? to_float(keys[(j0 + i) * key_stride + d]) : 0.f;
-    }
-    for (int i = warp_id(); i < R * kMixWarps; i += kMixWarps) {
-      const bool inside = row0 + i < rows && d < dim;
-      q[i][lane] = inside ? to_float(queries[(row0 + i) * query_stride + d]) : 0.f;
+    load_rows(keys, key_stride, j0, min(kTile, count - j0), kTile, d0, k);
+    if (j0 > 0 && dim <= kDims) return;  // the queries are there already
+    constexpr int kRows = R * kMixWarps;
+    load_rows(queries, query_stride, row0, min(kRows, rows - row0), kRows, d0, q);
+  }
+
+  // tile[i]: kDims channels of row `first` + i, zero past the last row and the last channel.
+  __device__ void load_rows(const T* base, long long stride, int first, int inside, int height,
+                            int d0, float (*tile)[kPitch]) const {
+    constexpr int kQuads = kDims / 4;
+    const bool fours = by_fours(base, stride, dim);
+    for (int i = threadIdx.x; i < height * kQuads; i += kMixThreads) {
+      const int row = i / kQuads, d = 4 * (i % kQuads);
+      const float4 zero = {0.f, 0.f, 0.f, 0.f};
+      *reinterpret_cast<float4*>(&tile[row][d]) =
+          row < inside ? load4(base + (first + row) * stride, d0 + d, dim, fours) : zero;
     }
   }
 

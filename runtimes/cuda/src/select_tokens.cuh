@@ -1,7 +1,8 @@
 // SelectTokens: EViT's attentive tokens stay, the others fuse (arXiv 2202.07800).
 //
 // Blocks cannot wait for each other, so each one ranks all tokens of its image for itself, in the
-// same order of operations: all blocks choose alike.
+// same order of operations: all blocks choose alike. Bound by that: each block reads all keys once
+// and compares all pairs of patches.
 #pragma once
 #include "common.cuh"
 
@@ -19,6 +20,7 @@ struct SelectSizes {
   float scale;
 
   __device__ int patches() const { return tokens - 1; }
+  __device__ int padded() const { return (tokens + 3) / 4 * 4; }  // floats of an array
 };
 
 // logits[n]: the class token's query times key n, of one head.
@@ -55,7 +57,25 @@ __device__ void patch_scores(const T* query, const T* memory, const SelectSizes&
     __syncthreads();
   }
   for (int j = threadIdx.x; j < n.patches(); j += kSelectThreads) scores[j] /= n.heads;
+  const int beyond = n.patches() + threadIdx.x;
+  if (beyond < n.padded()) scores[beyond] = lowest();
   __syncthreads();
+}
+
+// How many of scores[from] to scores[to], both multiples of four, are above this one, or at least
+// as much if it is behind them.
+template <bool behind>
+__device__ __forceinline__ int count_above(const float* scores, int from, int to, float own) {
+  int found = 0;
+#pragma unroll 4
+  for (int i = from; i < to; i += 4) {
+    const float4 x = *reinterpret_cast<const float4*>(scores + i);
+    found += behind ? x.x >= own : x.x > own;
+    found += behind ? x.y >= own : x.y > own;
+    found += behind ? x.z >= own : x.z > own;
+    found += behind ? x.w >= own : x.w > own;
+  }
+  return found;
 }
 
 // order: the kept patches, the best first and of equals the first; weights: zero where kept.
@@ -65,12 +85,13 @@ __device__ inline void rank_patches(const SelectSizes& n, const float* scores, f
   __syncthreads();
   for (int j = threadIdx.x; j < n.patches(); j += kSelectThreads) {
     const float own = scores[j];
-    int rank = 0;
-#pragma unroll 4
-    for (int i = 0; i < n.patches(); ++i) {
+    const int near = j - j % kLanes, far = min(near + kLanes, n.padded());  // same in a warp
+    int rank = count_above<true>(scores, 0, near, own);
+    for (int i = near; i < far; ++i) {
       const float other = scores[i];
       rank += other > own || (other == own && i < j);
     }
+    rank += count_above<false>(scores, far, n.padded(), own);
     if (rank < n.keep) order[rank] = j;
     weights[j] = rank < n.keep ? 0.f : own;
   }
@@ -118,13 +139,13 @@ __device__ void fuse_rows(const T* x, const T* bias, const SelectSizes& n, const
   store(y + static_cast<long long>(1 + n.keep) * n.channels + c0 + own, sum);
 }
 
-// Block (x, z): rows, then channels of the fused row; image. Dynamic shared: 3 * tokens floats.
+// Block (x, z): rows, then channels of the fused row; image. Dynamic shared: 3 * padded() floats.
 template <class T>
 __device__ void select_tokens(const T* x, const T* query, const T* memory, const T* bias,
                               const SelectSizes& n, T* y, long long* index, T* weights_out) {
   ATTNC_SHARED(float, weights);
-  float* scores = weights + n.tokens;
-  int* order = reinterpret_cast<int*>(scores + n.tokens);
+  float* scores = weights + n.padded();
+  int* order = reinterpret_cast<int*>(scores + n.padded());
   const long long image = blockIdx.z;
   x += image * n.tokens * n.channels;
   y += image * (1 + n.keep + n.fuse) * n.channels;

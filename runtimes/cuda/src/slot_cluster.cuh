@@ -1,7 +1,11 @@
 // SlotCluster: GLMix's soft clustering (arXiv 2411.14429): few slots gather many tokens, so the
 // warps of a block share out the tokens, and only then put together what they found.
+//
+// Bound by reads from the L2: each block reads all tokens of its image, for two slots and 128
+// channels; beyond 128 channels the cosines are computed once for each 128.
 #pragma once
 #include "mix_rows.cuh"
+#include "pool.cuh"
 
 namespace attnc {
 
@@ -21,29 +25,45 @@ struct GivenSlots {
   const T* slots;
   int channels;
 
-  __device__ float operator()(int slot, int c) const {
-    return to_float(slots[static_cast<long long>(slot) * channels + c]);
+  // out[r][c]: slot `first` + r, zero past the last slot.
+  __device__ void load(int first, int count, float* out) const {
+    for (int i = threadIdx.x; i < kSlots * channels; i += kClusterThreads) {
+      const int slot = first + i / channels;
+      const T* row = slots + static_cast<long long>(slot) * channels;
+      out[i] = slot < count ? to_float(row[i % channels]) : 0.f;
+    }
   }
 };
 
-// Slots that are adaptive averages of a channels-last map: cell i of n averages places
-// floor(i * size / n) to the ceiling of (i + 1) * size / n.
+// Slots that are averages of a channels-last map.
 template <class T>
 struct PooledSlots {
   const T* map;
   int height, width, channels, rows, columns;
 
-  __device__ float operator()(int slot, int c) const {
-    const int i = slot / columns, j = slot % columns;
-    const int top = i * height / rows, bottom = ((i + 1) * height + rows - 1) / rows;
-    const int left = j * width / columns, right = ((j + 1) * width + columns - 1) / columns;
-    float sum = 0.f;
-    for (int y = top; y < bottom; ++y) {
+  // As GivenSlots. A thread sums four channels over a share of a cell; with few channels many
+  // threads share a cell. The sums lie one after the other from `out` on: at most four floats for
+  // each thread, or where there are more channels than that, `out` itself.
+  __device__ void load(int first, int count, float* out) const {
+    const int quads = (channels + 3) / 4, jobs = kSlots * quads;
+    const int shares = max(1, kClusterThreads / jobs);
+    const bool fours = by_fours(map, channels, channels);
+    for (int i = threadIdx.x; i < jobs * shares; i += kClusterThreads) {
+      const int r = i % jobs / quads, c = 4 * (i % jobs % quads), share = i / jobs;
+      float sum[4] = {0.f, 0.f, 0.f, 0.f};
+      if (first + r < count) {
+        const Cell cell(first + r, height, width, rows, columns);
 #pragma unroll 4
-      for (int x = left; x < right; ++x)
-        sum += to_float(map[(static_cast<long long>(y) * width + x) * channels + c]);
+        for (int k = share; k < cell.area; k += shares)
+          add_scaled(sum, 1.f, load4(map + cell.place(k, width) * channels, c, channels, fours));
+        for (float& value : sum) value /= static_cast<float>(cell.area);
+      }
+      for (int at = 0; at < 4 && c + at < channels; ++at)
+        out[(share * kSlots + r) * channels + c + at] = sum[at];
     }
-    return sum / static_cast<float>((bottom - top) * (right - left));
+    __syncthreads();
+    for (int i = threadIdx.x; i < kSlots * channels; i += kClusterThreads)
+      for (int share = 1; share < shares; ++share) out[i] += out[share * kSlots * channels + i];
   }
 };
 
@@ -51,10 +71,7 @@ struct PooledSlots {
 template <class Slots>
 __device__ void slot_directions(const Slots& slots, int first, int count, int channels,
                                 float* directions) {
-  for (int i = static_cast<int>(threadIdx.x); i < kSlots * channels; i += kClusterThreads) {
-    const int slot = first + i / channels;
-    directions[i] = slot < count ? slots(slot, i % channels) : 0.f;
-  }
+  slots.load(first, count, directions);
   __syncthreads();
   const int r = warp_id();
   if (r < kSlots) {
@@ -129,7 +146,7 @@ __device__ inline void leave_found(const Running (&running)[kSlots], int groups,
 }
 
 // Block (x, y, z): slots, channels, image. Dynamic shared: the larger of kSlots * channels floats
-// and one Found for each warp and slot.
+// and one Found for each warp and slot (which is more than PooledSlots needs).
 template <class T, class Slots>
 __device__ void cluster(const T* x, const Slots& slots, int tokens, int count, int channels,
                         int scale, T* y, T* logits) {

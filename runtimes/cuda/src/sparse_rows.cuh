@@ -1,7 +1,8 @@
 // SparseRows: each query chooses its keys and attends to them (Sparsifiner, arXiv 2303.13755).
 //
 // A warp has one query: low-rank coefficients, the largest of them, from these a score for each
-// key, the largest of them, and the softmax over the keys that these are.
+// key, the largest of them, and the softmax over the keys that these are. Bound by latency, of the
+// selections (32 counts over the scores) and of reads from the L2 that wait for each other.
 #pragma once
 #include "select.cuh"
 

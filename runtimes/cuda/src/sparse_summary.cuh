@@ -1,6 +1,7 @@
 // SparseSummary: what all queries of Sparsifiner share (arXiv 2303.13755).
 //
 // low = sum over tokens of (k wk^T + bk) times proj_n; the tokens are summed first, which is less.
+// Bound by reading a head's keys from the L2, once for each four columns of the map.
 #pragma once
 #include "common.cuh"
 

@@ -1,7 +1,10 @@
 // WindowAttention: MSA-Conv's attention over a window (arXiv 2310.04134), channels last; with
 // pooled keys, which every block averages for itself, and with a residual, or without.
+//
+// Bound by reads of neighbours, mostly from the L1; with pooled keys by reading all keys and values
+// of an image from the L2 in each block, which is why there are about 32 blocks and no more.
 #pragma once
-#include "common.cuh"
+#include "pool.cuh"
 
 namespace attnc {
 
@@ -79,21 +82,14 @@ __device__ void pool_cells(const T* base, const WindowSizes& n, int c0,
   const bool fours = by_fours(base, pitch, n.channels);
   __syncthreads();
   for (int cell = warp_id(); cell < n.cells(); cell += blockDim.x / kLanes) {
-    const int i = cell / n.grid_columns, j = cell % n.grid_columns;
-    const int top = i * n.height / n.grid_rows, left = j * n.width / n.grid_columns;
-    const int bottom = ((i + 1) * n.height + n.grid_rows - 1) / n.grid_rows;
-    const int right = ((j + 1) * n.width + n.grid_columns - 1) / n.grid_columns;
+    const Cell own(cell, n.height, n.width, n.grid_rows, n.grid_columns);
     float sum[4] = {0.f, 0.f, 0.f, 0.f};
-    for (int y = top; y < bottom; ++y)
 #pragma unroll 4
-      for (int x = left + lane_id() / kPartLanes; x < right; x += kParts) {
-        const T* row = base + (static_cast<long long>(y) * n.width + x) * pitch;
-        add_scaled(sum, 1.f, load4(row, c0 + c, n.channels, fours));
-      }
+    for (int k = lane_id() / kPartLanes; k < own.area; k += kParts)
+      add_scaled(sum, 1.f, load4(base + own.place(k, n.width) * pitch, c0 + c, n.channels, fours));
     join_groups(sum, kParts);
-    const float area = static_cast<float>((bottom - top) * (right - left));
     if (lane_id() < kPartLanes)
-      for (int k = 0; k < 4; ++k) averages[cell][c + k] = sum[k] / area;
+      for (int i = 0; i < 4; ++i) averages[cell][c + i] = sum[i] / static_cast<float>(own.area);
   }
   __syncthreads();
 }

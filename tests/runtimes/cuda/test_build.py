@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,53 @@ def test_the_same_sources_give_the_same_bytes(
         assert path.name == "map_attention.sm_89.cubin"
         found.append(path.read_bytes())
     assert found[0] == found[1]
+
+
+@needs_nvcc
+def test_only_the_wanted_precisions_are_compiled(tmp_path: Path) -> None:
+    (whole,) = build.compile_ptx(tmp_path / "all", ["MapAttention"])
+    (half,) = build.compile_ptx(tmp_path / "half", ["MapAttention"], precisions=("fp16",))
+    text = half.read_text()
+    assert ".visible .entry map_attention_fp16(" in text
+    assert text.count(".visible .entry") == 1
+    assert half.stat().st_size < whole.stat().st_size / 2
+    order = [
+        build.compile_ptx(tmp_path / name, ["MapAttention"], precisions=wanted)[0].read_bytes()
+        for name, wanted in (("a", ("bf16", "fp16")), ("b", ("fp16", "bf16")))
+    ]
+    assert order[0] == order[1]
+
+
+@pytest.mark.parametrize("precisions", [(), ("fp8",), ("fp16", "int8")])
+def test_unknown_precisions_are_refused(tmp_path: Path, precisions: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError, match="some of: fp32, fp16, bf16"):
+        build.compile_cubins(tmp_path, ["MapAttention"], ["sm_89"], precisions)
+
+
+def static_bytes(cubin: bytes) -> dict[str, int]:
+    """The static shared memory of each entry: sections of an ELF file that have its name."""
+    (headers,) = struct.unpack_from("<Q", cubin, 40)
+    count, names = struct.unpack_from("<HH", cubin, 60)
+    sections = [struct.unpack_from("<IIQQQQ", cubin, headers + 64 * i) for i in range(count)]
+    found = {}
+    for name, _, _, _, _, size in sections:
+        start = sections[names][4] + name
+        text = cubin[start : cubin.index(b"\0", start)].decode()
+        if text.startswith(".nv.shared."):
+            found[text.removeprefix(".nv.shared.")] = size
+    return found
+
+
+@needs_nvcc
+def test_the_static_shared_memory_is_what_the_compiler_says(tmp_path: Path) -> None:
+    found: dict[str, int] = {}
+    for path in build.compile_cubins(tmp_path, NAMES, ["sm_89"], ["fp16"]):
+        found |= static_bytes(path.read_bytes())
+    for kernel in KERNELS:
+        assert (kernel.entry, found.get(f"{kernel.entry}_fp16", 0)) == (
+            kernel.entry,
+            kernel.static_bytes,
+        )
 
 
 @needs_nvcc

@@ -87,7 +87,7 @@ def large_example(name: str) -> Example:
     active = [(rng.random((1, 301)) > 0.3).astype(np.float32)] if "Active" in name else []
     given = {
         "MapAttention": (
-            (normal(rng, 1, 33 * 2 + 135, 17, 19), normal(rng, 1, 270, 17, 19)),
+            (normal(rng, 1, 17, 19, 33 * 2 + 135), normal(rng, 1, 17, 19, 270)),
             {"dim_qk": 33, "dim_v": 135, "scale": 0.2, **RELU},
         ),
         "SlotCluster": ((normal(rng, 1, 1111, 261), normal(rng, 1, 37, 261)), {"scale": 7.0}),
@@ -96,7 +96,7 @@ def large_example(name: str) -> Example:
             {"grid": (7, 5), "scale": 7.0},
         ),
         "MapSlotDispatchAdd": (
-            (normal(rng, 1, 333, 150), normal(rng, 1, 150, 261), normal(rng, 1, 261, 9, 37)),
+            (normal(rng, 1, 333, 150), normal(rng, 1, 150, 261), normal(rng, 1, 9, 37, 261)),
             {},
         ),
         "SlotDispatch": ((normal(rng, 1, 333, 150), normal(rng, 1, 150, 261)), {}),

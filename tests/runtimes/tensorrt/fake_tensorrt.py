@@ -15,7 +15,7 @@ from typing import Any
 
 
 class TensorFormat(enum.Enum):
-    """The formats the plugins name."""
+    """One format that the plugins take, and two that they do not."""
 
     LINEAR = 0
     HWC8 = 2

@@ -57,6 +57,85 @@ def test_missing_tool_is_named(tmp_path: Path) -> None:
     assert "no-such-tool is missing" in done.stderr
 
 
+def fake_tools(folder: Path, *names: str) -> dict[str, str]:
+    """An environment whose path begins with these tools, which note how they were called."""
+    folder.mkdir()
+    for name in names:
+        text = f"""#!/bin/sh
+echo {name} "$@" >> "{folder}/calls"
+while [ $# -gt 1 ]; do [ "$1" = -o ] && echo new > "$2"; shift; done
+exit ${{BROKEN:-0}}
+"""
+        (folder / name).write_text(text, encoding="utf-8")
+        (folder / name).chmod(0o755)
+    (folder / "plugins.so").touch()
+    paths = {"PATH": f"{folder}:/usr/bin:/bin", "PLUGINS": str(folder / "plugins.so")}
+    return {**paths, "CUDA_HOME": "/nowhere"}
+
+
+def calls(folder: Path) -> list[str]:
+    return (folder / "calls").read_text(encoding="utf-8").splitlines()
+
+
+JETPACK6: dict[str, Any] = {"runtime": "tensorrt", "cuda": "12.6", "architectures": ("87",)}
+
+
+@pytest.mark.parametrize("old", [True, False])
+def test_kernels_are_compiled_again(tmp_path: Path, old: bool) -> None:
+    folder, bin_ = tmp_path / "b", tmp_path / "bin"
+    changes = JETPACK6 if old else {**JETPACK6, "cuda": "13.0", "architectures": ("87", "110")}
+    write_own(folder, **changes)
+    settings = {**fake_tools(bin_, "nvcc", "trtexec"), "REBUILD_KERNELS": "1"}
+    if old:
+        del settings["REBUILD_KERNELS"]
+    done = run(folder / "build.sh", env=settings)
+    assert done.returncode == 0, done.stderr
+    wanted = []
+    for name in ("choose", "map_like"):
+        for number in changes["architectures"]:
+            wanted.append((f"-cubin -arch=sm_{number}", name, f"sm_{number}.cubin"))
+        wanted.append(("-ptx -arch=compute_87", name, "ptx"))
+    flags = "-std=c++17 -O3 -DATTNC_FP16"
+    found = calls(bin_)
+    assert found[: len(wanted)] == [
+        f"nvcc {kind} {flags} kernels/{name}.cu -o kernels/{name}.{end}.new"
+        for kind, name, end in wanted
+    ]
+    assert found[-1].startswith("trtexec --onnx=model.onnx")
+    made = [folder / "kernels" / f"{name}.{end}" for _, name, end in wanted]
+    assert [path.read_text(encoding="utf-8") for path in made] == ["new\n"] * len(made)
+
+
+@pytest.mark.parametrize("cuda", ["12.6", "13.0"])
+def test_kernels_stay_as_they_are(tmp_path: Path, cuda: str) -> None:
+    folder, bin_ = tmp_path / "b", tmp_path / "bin"
+    write_own(folder, **{**JETPACK6, "cuda": cuda})
+    settings = fake_tools(bin_, "nvcc", "trtexec")
+    if cuda == "12.6":
+        settings["REBUILD_KERNELS"] = "0"
+    assert run(folder / "build.sh", env=settings).returncode == 0
+    assert not [call for call in calls(bin_) if call.startswith("nvcc")]
+
+
+def test_missing_nvcc_is_explained(tmp_path: Path) -> None:
+    write_own(tmp_path / "b", **JETPACK6)
+    settings = {**fake_tools(tmp_path / "bin", "trtexec"), "NVCC": "no-such-nvcc"}
+    done = run(tmp_path / "b" / "build.sh", env=settings)
+    assert done.returncode == 1
+    assert "no-such-nvcc is missing" in done.stderr
+    assert "kernels/ are of CUDA 13 and this device has CUDA 12.6" in done.stderr
+    assert not (tmp_path / "bin" / "calls").exists()
+
+
+def test_a_kernel_that_does_not_compile_changes_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "b"
+    write_own(folder, **JETPACK6)
+    settings = {**fake_tools(tmp_path / "bin", "nvcc", "trtexec"), "BROKEN": "2"}
+    assert run(folder / "build.sh", env=settings).returncode == 2
+    assert (folder / "kernels" / "choose.ptx").read_bytes() == CODE["choose.ptx"]
+    assert len(calls(tmp_path / "bin")) == 1
+
+
 def tools() -> tuple[str, str]:
     """cmake and nvcc; skips where one is missing."""
     found = shutil.which("cmake"), shutil.which("nvcc")
@@ -141,9 +220,17 @@ def test_rtx_names_a_missing_kernel(tmp_path: Path) -> None:
     folder = tmp_path / "b"
     write_own(folder)
     (folder / "kernels" / "choose.ptx").unlink()
-    done = rtx_build(folder, "fp32", "static", tmp_path / "model.plan")
+    done = rtx_build(folder, "fp16", "static", tmp_path / "model.plan")
     assert done.returncode != 0
     assert "choose.ptx" in done.stderr
+
+
+@needs_rtx
+def test_rtx_names_a_wrong_type(tmp_path: Path) -> None:
+    write_own(tmp_path / "b", "fp16")
+    done = rtx_build(tmp_path / "b", "fp32", "static", tmp_path / "model.plan")
+    assert done.returncode != 0
+    assert "kernel map_like_fp16: it takes fp16, the model gives DataType.FLOAT" in done.stderr
 
 
 @needs_rtx

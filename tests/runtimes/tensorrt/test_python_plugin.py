@@ -33,52 +33,40 @@ def connect(module: Any, library: Library) -> None:
     module._DRIVER[:] = [driver]
 
 
-@pytest.mark.parametrize(
-    ("name", "type_", "channels", "wanted"),
-    [
-        ("tensorrt", "fp32", 48, TensorFormat.HWC),
-        ("tensorrt", "fp16", 48, TensorFormat.HWC8),
-        ("tensorrt", "fp16", 44, None),
-        ("tensorrt_rtx", "fp16", 44, TensorFormat.HWC),
-    ],
-)
-def test_one_format_for_maps(
-    module: Any, name: str, type_: str, channels: int, wanted: TensorFormat | None
-) -> None:
+@pytest.mark.parametrize("name", ["tensorrt", "tensorrt_rtx"])
+def test_one_format_for_maps(module: Any, name: str) -> None:
     plugin = node(module, "MapLike", MAP_ATTRIBUTES, name)
     for format_ in TensorFormat:
-        asked = [described(type_, (1, channels, 7, 7), format_)]
-        assert plugin.supports_format_combination(0, asked, 2) == (format_ is wanted)
+        asked = [described("fp16", (1, 44, 7, 7), format_)]
+        wanted = format_ is TensorFormat.LINEAR
+        assert plugin.supports_format_combination(0, asked, 2) == wanted
 
 
-def test_channels_that_would_be_padded_are_named(
-    module: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
-    plugin = node(module, "MapLike", MAP_ATTRIBUTES)
-    maps = [described("fp16", (1, 100, 7, 7), TensorFormat.HWC8)]
-    assert not plugin.supports_format_combination(0, maps, 2)
-    assert "tensor 0 has 100 channels" in capsys.readouterr().err
-
-
-def test_types_follow_the_first_input(module: Any) -> None:
+def test_one_type_for_all(module: Any) -> None:
     plugin = node(module, "Choose", {"keep": 1, "grid": [1, 1]})
 
-    def accepts(position: int, *types: str) -> bool:
-        asked = [described(type_, (1, 4, 8), TensorFormat.LINEAR) for type_ in types]
+    def accepts(position: int, type_: str) -> bool:
+        asked = [described(type_, (1, 4, 8), TensorFormat.LINEAR)] * 5
         return bool(plugin.supports_format_combination(position, asked, 2))
 
-    assert accepts(0, "fp16")
-    assert accepts(0, "fp32")
-    assert not accepts(0, "bf16")  # not a type of this engine
-    assert accepts(1, "fp16", "int64")
-    assert not accepts(1, "fp16", "fp16")
-    assert accepts(2, "fp16", "int64", "fp16")
-    assert not accepts(2, "fp16", "int64", "fp32")
+    for position in (0, 2, 4):
+        assert [accepts(position, t) for t in ("fp16", "fp32", "bf16")] == [True, False, False]
+    for position in (1, 3):
+        assert [accepts(position, t) for t in ("int64", "fp16")] == [True, False]
     assert plugin.get_output_data_types(["fp16", "int64"]) == ["fp16", "int64", "fp16"]
 
 
+def test_another_type_than_the_kernels_is_named(
+    module: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plugin = node(module, "MapLike", MAP_ATTRIBUTES)
+    with pytest.raises(TypeError, match="MapLike: it takes fp16, the model gives fp32"):
+        plugin.get_output_data_types(["fp16", "fp32"])
+    assert "kernel map_like_fp16: it takes fp16" in capsys.readouterr().err
+
+
 def enqueue(plugin: Any, shapes: list[tuple[int, ...]]) -> int:
-    inputs = [described("fp16", shape, TensorFormat.HWC8) for shape in shapes]
+    inputs = [described("fp16", shape, TensorFormat.LINEAR) for shape in shapes]
     return int(plugin.enqueue(inputs, [], [16, 32], [48], 0, 5))
 
 

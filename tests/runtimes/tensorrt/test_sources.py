@@ -19,6 +19,9 @@ from hypothesis import strategies as st
 from plugin_cases import ALL, CHOOSE, MAP, draw, load, many, network, plugin_of, write_own
 from plugin_cases import SIGNATURES as KNOWN
 
+from attnc.compiler.errors import MissingRuntimeError
+from attnc.runtimes.cuda.build import find_nvcc
+from attnc.runtimes.cuda.kernels import KERNELS
 from attnc.runtimes.cuda.launch import CudaKernel, launch_of
 from attnc.runtimes.tensorrt.sources import RENDERED, write_sources
 
@@ -85,6 +88,23 @@ def test_same_bytes_every_time(tmp_path: Path) -> None:
     assert "kernels/shared.cuh" in first
     for name in first:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_shipped_kernels_compile_by_themselves(tmp_path: Path) -> None:
+    try:
+        nvcc = find_nvcc()
+    except MissingRuntimeError:
+        pytest.skip("no CUDA compiler here")
+    written = write_sources(tmp_path / "b", KERNELS, "fp16", network())
+    assert not [name for name in written if "host_shim" in name]
+    shipped = sorted((tmp_path / "b" / "kernels").iterdir())
+    assert [f"kernels/{path.name}" for path in shipped] == [
+        name for name in written if name.startswith("kernels/")
+    ]
+    for path in (path for path in shipped if path.suffix == ".cu"):
+        flags = ("-ptx", "-arch=compute_75", "-std=c++17", "-DATTNC_FP16")
+        done = run(nvcc, *flags, path.name, "-o", path.stem + ".ptx", cwd=path.parent)
+        assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("runtime", ["tensorrt", "tensorrt_rtx"])
@@ -241,7 +261,9 @@ def test_aot_plugins(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         wanted = launch_of(kernel, shapes, attributes)
         assert tuple(tuple(output.shape) for output in outputs) == wanted.outputs
         total = len(inputs) + len(outputs)
-        assert [len(c.types) for c in found["autotune"](*given_, outputs)] == [total] * 2
+        (tuned,) = found["autotune"](*given_, outputs)
+        assert tuned.formats == ["LINEAR"] * total
+        assert set(tuned.types) <= {"FP16", "INT64"}
         name, code, params, scalars = found["aot_impl"](*given_, outputs, 0)
         assert name == f"{kernel.entry}_fp16"
         assert code == f"// PTX of {kernel.entry}\n"
@@ -249,15 +271,3 @@ def test_aot_plugins(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert params.shared_mem.number == wanted.shared_bytes
         assert all(type(scalar) is fake_tensorrt.SymInt32 for scalar in scalars)
         assert tuple(scalar.number for scalar in scalars) == wanted.scalars
-
-
-def test_padded_channels_are_refused(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    modules = fake_tensorrt.modules()
-    for name, module in modules.items():
-        monkeypatch.setitem(sys.modules, name, module)
-    load(bundle / "qdp.py", "own_qdp")
-    found = modules["tensorrt.plugin"].registry["attnc::MapLike"]
-    padded = fake_tensorrt.TensorFormat.HWC8
-    maps = [fake_tensorrt.TensorDesc((1, 60, 4, 4), "fp16", padded) for _ in range(2)]
-    with pytest.raises(ValueError, match="60 channels"):
-        found["aot_impl"](*maps, 16, 28, 0.25, (maps[1],), 0)
