@@ -17,7 +17,7 @@ def write_plain(bundle: Bundle, folder: Path) -> Path:
     """
     import onnx_ir as ir
 
-    from attnc.compiler.cli.emit_tensorrt import Recorder
+    from attnc.compiler.cli.tensorrt_work import Recorder
     from attnc.compiler.pipeline import run_pipeline
     from attnc.compiler.source import trace_options
     from attnc.compiler.trace import trace

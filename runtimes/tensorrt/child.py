@@ -6,20 +6,45 @@ Reads the request (JSON, see `engine.py`) and writes the answer: layers, or erro
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 from attnc.runtimes.tensorrt.layers import MARK
 
+_ASK, _FIXED_ADDRESSES = 0xFFFFFFFF, 0x0040000  # of Linux' personality
+_STARTED_AGAIN = "ATTNC_ENGINE_STARTED_AGAIN"
+#: All that Python needs of the environment, to find what is installed.
+_KEPT = ("HOME", "LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "PYTHONPATH", "TMPDIR")
+
 
 def main() -> None:
     """Answer the request."""
+    fix_addresses()
+    sys.dont_write_bytecode = True  # beside the plugin.py of a bundle
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    answer = build(request)
+    try:
+        answer = build(request)
+    except Exception as error:  # of the plugins, which are files beside the model
+        answer = {"errors": [f"{type(error).__name__}: {error}"], "stage": "prepare"}
     Path(sys.argv[2]).write_text(json.dumps(answer), encoding="utf-8")
+
+
+def fix_addresses() -> None:
+    """Start this process again with the same addresses each time: TensorRT numbers some values by
+    them, so that two builds differ otherwise. Where that is not allowed it goes on as it is."""
+    if not sys.platform.startswith("linux") or _STARTED_AGAIN in os.environ:
+        return
+    libc = ctypes.CDLL(None)
+    now = libc.personality(_ASK)
+    if now != -1 and libc.personality(now | _FIXED_ADDRESSES) != -1:
+        kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+        settled = {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", _STARTED_AGAIN: "1"}
+        os.execve(sys.executable, sys.orig_argv, kept | settled)
 
 
 def build(request: dict[str, Any]) -> dict[str, Any]:
@@ -96,7 +121,11 @@ def _load(path: str) -> Any:
 
 def _parse_errors(parser: Any) -> list[str]:
     found = [parser.get_error(index) for index in range(parser.num_errors)]
-    return [f"node {error.node_name()!r}: {error.desc()}" for error in found]
+    return [
+        f"node {error.node_name()!r} ({error.node_operator()}): {error.desc()} "
+        f"({error.code().name})"
+        for error in found
+    ]
 
 
 def _set_targets(trt: Any, config: Any, sms: list[str]) -> str | None:

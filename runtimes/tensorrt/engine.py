@@ -41,12 +41,12 @@ class Engine:
     plan_sha256: str
     warnings: tuple[str, ...]
 
-    def as_json(self, precision: str) -> dict[str, Any]:
-        """The entry of `attnc verify --json`."""
+    def as_json(self, precision: str, batch: int | str) -> dict[str, Any]:
+        """The entry of `attnc verify --json`; `batch` is the bundle's, a free one is a span."""
         return {
             "sm": self.sm,
             "precision": precision,
-            "batch": self.batch,
+            "batch": batch if isinstance(batch, int) else self.batch,
             "kernels": len(self.layers),
             "fused_attentions": attentions(self.layers),
             "plugin_layers": plugins(self.layers),

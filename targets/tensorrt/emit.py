@@ -9,6 +9,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from attnc.compiler.errors import UsageError
+from attnc.compiler.ops.base import BODY_OPSET
 from attnc.compiler.pipeline import NearMiss
 from attnc.passes.precision.to_precision import ToPrecision
 from attnc.targets.model_file import finish, write_model
@@ -16,6 +17,7 @@ from attnc.targets.profile import Profile, TensorrtDevice
 from attnc.targets.tensorrt.bodies import attach_functions
 from attnc.targets.tensorrt.checks import check_model
 from attnc.targets.tensorrt.lower import ATTENTION_OPSET, Options, Refusal, lower
+from attnc.targets.tensorrt.unplug import unplug
 
 PRECISIONS = ("fp32", "fp16", "bf16")
 #: The first compute capability with bfloat16, and the first opset with it in all operators.
@@ -77,7 +79,10 @@ def options_of(profile: Profile, precision: str, choice: Choice) -> Options:
     """How to lower: the operator Attention has no fused kernel in float32."""
     operator = device_of(profile).attention_operator and precision != "fp32"
     operator = operator and profile.opset >= ATTENTION_OPSET and choice.attention_operator
-    return Options(min(profile.opset, ATTENTION_OPSET), operator, choice.bodies)
+    if operator:
+        return Options(ATTENTION_OPSET, operator, choice.bodies)
+    version = BF16_OPSET if precision == "bf16" else min(profile.opset, BODY_OPSET)
+    return Options(version, operator, choice.bodies, profile.opset)
 
 
 def emit(
@@ -117,4 +122,4 @@ def convert(model: ir.Model, precision: str, ranges: Ranges) -> tuple[NearMiss, 
         return ()
     found = ranges(model) if precision == "fp16" else {}
     result = ToPrecision("fp16" if precision == "fp16" else "bf16", found).run(model)
-    return tuple(result.near_misses)
+    return (*result.near_misses, *unplug(model))

@@ -38,10 +38,15 @@ PLUGIN_MARK = {"plugin_namespace": "attnc", "plugin_version": "1"}
 
 @dataclass(frozen=True)
 class Form:
-    """How one semantic operator is rewritten; `plugin`: the result holds a plugin."""
+    """How one semantic operator is rewritten; `plugins` are the operators that it may become."""
 
     rewrite: Callable[[ir.Node, ir.Graph], None]
-    plugin: bool = True
+    plugins: tuple[str, ...] = ()
+
+    @property
+    def plugin(self) -> bool:
+        """Whether the result holds a plugin."""
+        return bool(self.plugins)
 
 
 class Skip(Exception):
@@ -220,15 +225,15 @@ def as_it_stands(node: ir.Node, graph: ir.Graph) -> None:
 
 
 FORMS: dict[str, Form] = {
-    "Attention": Form(attention, plugin=False),
-    "SlotCluster": Form(slot_cluster),
-    "SlotDispatchAdd": Form(slot_dispatch),
-    "Linear": Form(layer_before_map, plugin=False),
-    "SingleHeadAttention": Form(single_head_attention),
-    "SparseAttention": Form(sparse_attention),
-    "SparseAttentionActive": Form(sparse_attention),
+    "Attention": Form(attention),
+    "Linear": Form(layer_before_map),
+    "SlotCluster": Form(slot_cluster, ("SlotCluster", "PooledSlotCluster")),
+    "SlotDispatchAdd": Form(slot_dispatch, ("SlotDispatchAdd", "MapSlotDispatchAdd")),
+    "SingleHeadAttention": Form(single_head_attention, ("MapAttention",)),
+    "SparseAttention": Form(sparse_attention, ("SparseSummary", "SparseRows")),
+    "SparseAttentionActive": Form(sparse_attention, ("SparseSummaryActive", "SparseRowsActive")),
     **{
-        name: Form(as_it_stands)
+        name: Form(as_it_stands, (name,))
         for name in (
             "SelectTokens",
             "SlotDispatch",
@@ -239,6 +244,11 @@ FORMS: dict[str, Form] = {
         )
     },
 }
+
+
+def semantic_of(plugin: str) -> str:
+    """The semantic operator that became this plugin."""
+    return next(name for name, form in FORMS.items() if plugin in form.plugins)
 
 
 def _constant(node: ir.Node, index: int) -> Array:

@@ -13,25 +13,28 @@ import onnx_ir as ir
 from attnc.compiler.ops.base import DOMAIN
 from attnc.compiler.ops.inline import inline_body
 from attnc.compiler.pipeline import run_pipeline
-from attnc.passes.graph import Refuse, is_fused, opset
+from attnc.passes.graph import Refuse, is_fused
 from attnc.passes.pipelines import clean
 from attnc.targets.tensorrt.attention import attention_operator
 from attnc.targets.tensorrt.forms import FORMS, PLUGIN_MARK, Skip
 from attnc.targets.tensorrt.selection import selected_attention
 from attnc.targets.tensorrt.sizes import sizes_of
 from attnc.targets.tensorrt.tidy import GELU_OPSET, plain_clips, spell_gelu
+from attnc.targets.tensorrt.versions import settle_version
 
 ATTENTION_OPSET = 23
 
 
 @dataclass(frozen=True)
 class Options:
-    """`opset` that the parser reads; `attention_operator`: it has fused kernels for that operator
-    in the precision of this export; `bodies`: operators that are no plugins, as they do not pay."""
+    """`opset` of the lowered graph; `attention_operator`: it has fused kernels for that operator
+    in the precision of this export; `bodies`: operators that are no plugins, as they do not pay;
+    `highest`: the opset up to which it reads, for graphs that cannot go down to `opset`."""
 
     opset: int
     attention_operator: bool
     bodies: frozenset[str] = frozenset()
+    highest: int = 0
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Refusal:
 def lower(model: ir.Model, options: Options) -> list[Refusal]:
     """Lower the graph in place; returns what did not get the form that it has."""
     graph, refusals = model.graph, _select_first(model.graph)
+    shapes = [value.shape for value in graph.outputs]
     for node in [node for node in graph if node.domain == DOMAIN]:
         reason = _give_form(node, graph, options)
         if reason:
@@ -56,7 +60,9 @@ def lower(model: ir.Model, options: Options) -> list[Refusal]:
     if options.opset < GELU_OPSET:
         spell_gelu(graph)
     run_pipeline(model, clean())
-    settle_opset(graph, options)
+    for value, known in zip(graph.outputs, shapes, strict=True):
+        value.shape = known if value.shape is None else value.shape  # inference forgets some
+    settle_version(graph, options.opset, options.highest)
     name_apart(graph)
     return refusals
 
@@ -77,13 +83,6 @@ def plugin_operators(model: ir.Model) -> list[str]:
     """The semantic operators of a graph that can become plugins, each once."""
     names = {node.op_type for node in model.graph if node.domain == DOMAIN}
     return sorted(name for name in names if name in FORMS and FORMS[name].plugin)
-
-
-def settle_opset(graph: ir.Graph, options: Options) -> None:
-    """The opset that the parser reads best: 23 if its Attention is used."""
-    wanted = ATTENTION_OPSET if options.attention_operator else min(options.opset, 20)
-    if opset(graph) != wanted:
-        graph.opset_imports[""] = wanted
 
 
 def name_apart(graph: ir.Graph) -> None:
