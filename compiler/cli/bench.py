@@ -11,14 +11,20 @@ import typer
 from attnc.compiler.cli.options import JsonOption, parse_names, parse_numbers
 
 if TYPE_CHECKING:
+    from attnc.compiler.bundle import Bundle
+    from attnc.runtimes.measure import Effort
     from attnc.runtimes.registry import Entry, LeftOut
 
 
 def bench(
+    context: typer.Context,
     bundle: Annotated[Path, typer.Argument(help="The bundle's folder.")],
     against: Annotated[
         str,
-        typer.Option(help="Competitors: ort, openvino, torch, torch-compile, executorch."),
+        typer.Option(
+            help="Competitors: ort, openvino, torch, torch-compile, executorch; for TensorRT it "
+            "is plain, the plain export in the same TensorRT."
+        ),
     ] = "ort",
     threads: Annotated[str, typer.Option(help="Intra-op threads, as in 1,2.")] = "1",
     batch: Annotated[
@@ -28,7 +34,7 @@ def bench(
         int, typer.Option(min=1, help="How often all processes are started anew.")
     ] = 3,
     rounds: Annotated[int, typer.Option(min=1, help="Turns of each runner in a sitting.")] = 5,
-    burst: Annotated[int, typer.Option(min=1, help="Samples per turn.")] = 5,
+    burst: Annotated[int, typer.Option(min=1, help="Samples per turn; 25 on GPUs without it.")] = 5,
     footprint: Annotated[
         int, typer.Option(min=0, help="Fresh processes for session time and memory; 0: none.")
     ] = 5,
@@ -48,18 +54,21 @@ def bench(
 
     A batch size other than the bundle's own is exported for the benchmark, all runners alike.
     Competitors that are not installed or cannot run the model are named and left out; exit code 4
-    if none is installed.
+    if none is installed. TensorRT bundles need the GPU: their engine is timed against that of the
+    plain export, by CUDA events.
     """
     from attnc.compiler.bundle import Bundle
-    from attnc.compiler.cli.console import print_table, progress, write_json
+    from attnc.compiler.cli.console import progress
     from attnc.compiler.cli.workloads import Workloads
     from attnc.runtimes.bench import Plan, run_bench
     from attnc.runtimes.measure import Effort
-    from attnc.runtimes.registry import LeftOut
 
     opened = Bundle.open(bundle)
     own = opened.manifest.batch
     pictures = parse_numbers(batch, "--batch") if batch else (1 if own == "dynamic" else own,)
+    if opened.manifest.target == "tensorrt":
+        _bench_gpu(context, opened, pictures, Effort(sittings, rounds, burst), json)
+        return
     counts = parse_numbers(threads, "--threads")
     _note_few_cores(counts)
     entries, missing = _installed(parse_names(against, "--against"))
@@ -67,6 +76,14 @@ def bench(
     plan = Plan(entries, counts, pictures, effort, footprint, patience, budget)
     with progress() as shown, Workloads(opened, shown) as workloads:
         report = run_bench(plan, workloads.at, shown)
+    _show(report, missing, json)
+
+
+def _show(report: dict[str, Any], missing: list[LeftOut], json: str | None) -> None:
+    """Notes, the report and the tables."""
+    from attnc.compiler.cli.console import print_table, write_json
+    from attnc.runtimes.registry import LeftOut
+
     for miss in report["left_out"]:
         _note_left_out(LeftOut(**miss))
     report["left_out"] += [asdict(miss) for miss in missing]
@@ -76,6 +93,48 @@ def bench(
         columns = ["runner", "threads", "batch", "median ms", "p90", "p99", "n", "ours / theirs"]
         print_table(f"{report['model']}, {report['precision']}", columns, _rows(report))
         _print_footprint(report["footprint"])
+
+
+def _bench_gpu(
+    context: typer.Context,
+    bundle: Bundle,
+    pictures: tuple[int, ...],
+    effort: Effort,
+    json: str | None,
+) -> None:
+    """The same for a TensorRT bundle, with what makes sense on a GPU."""
+    from dataclasses import replace
+
+    from attnc.compiler.cli.bench_gpu import BURST, COLUMNS, PLAIN, gpu_rows, report_gpu
+    from attnc.compiler.cli.console import print_table, progress, write_json
+    from attnc.compiler.errors import UsageError
+    from attnc.runtimes.registry import LeftOut
+    from attnc.runtimes.tensorrt.gpu_bench import LEAD_IN, WARM_UP
+
+    for option in ("threads", "footprint", "patience", "budget"):
+        if _given(context, option):
+            raise UsageError(f"--{option} means nothing for a TensorRT bundle", remedy="leave it")
+    if _given(context, "against") and context.params["against"] != PLAIN:
+        raise UsageError(
+            f"a TensorRT bundle is not timed against {context.params['against']}",
+            remedy=f"--against {PLAIN}, which is the default: the plain export in TensorRT",
+        )
+    burst = effort.burst if _given(context, "burst") else BURST
+    effort = replace(effort, burst=burst, lead_in=LEAD_IN, warmup=WARM_UP)
+    with progress() as shown:
+        report = report_gpu(bundle, pictures, effort, shown)
+    for miss in report["left_out"]:
+        _note_left_out(LeftOut(**miss))
+    write_json(report, json)
+    if json != "-":
+        device = report["device"]
+        title = f"{report['model']}, {report['precision']}, {device['gpu']}, {device['runtime']}"
+        print_table(title, COLUMNS, gpu_rows(report))
+
+
+def _given(context: typer.Context, option: str) -> bool:
+    source = context.get_parameter_source(option)
+    return source is not None and source.name != "DEFAULT"
 
 
 def _installed(names: tuple[str, ...]) -> tuple[tuple[Entry, ...], list[LeftOut]]:

@@ -51,22 +51,22 @@ def build(request: dict[str, Any]) -> dict[str, Any]:
     """The answer: {"layers": text, "plan_bytes": n, "warnings"} or {"errors": [...]}."""
     import tensorrt_rtx as trt
 
-    logger = _logger(trt)
+    logger = make_logger(trt)
     if request["plugin"]:
-        _load(request["plugin"]).register(trt)
+        load_plugin(request["plugin"]).register(trt)
     builder = trt.Builder(logger)
     flag = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     network = builder.create_network(flag)
     parser = trt.OnnxParser(network, logger)
     if not parser.parse(Path(request["model"]).read_bytes()):
-        return {"errors": _parse_errors(parser) or logger.errors, "stage": "parse"}
+        return {"errors": parse_errors(parser) or logger.errors, "stage": "parse"}
     config = builder.create_builder_config()
     refused = _set_targets(trt, config, request["sms"])
     if refused:
         return {"errors": [f"TensorRT for RTX builds nothing for sm_{refused}"], "stage": "target"}
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if request["batch"]:
-        config.add_optimization_profile(_profile(builder, network, request["batch"]))
+        config.add_optimization_profile(batch_profile(builder, network, request["batch"]))
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         return {"errors": logger.errors or ["no reason was given"], "stage": "build"}
@@ -87,7 +87,9 @@ def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _logger(trt: Any) -> Any:
+def make_logger(trt: Any) -> Any:
+    """A logger that keeps errors, warnings and the list of layers."""
+
     class Logger(trt.ILogger):  # type: ignore[misc]
         """Keeps errors, warnings, and the list of layers, which is a verbose message."""
 
@@ -109,7 +111,8 @@ def _logger(trt: Any) -> Any:
     return Logger()
 
 
-def _load(path: str) -> Any:
+def load_plugin(path: str) -> Any:
+    """The module of a bundle's plugin.py."""
     spec = importlib.util.spec_from_file_location("attnc_bundle_plugin", path)
     assert spec is not None
     assert spec.loader is not None
@@ -119,7 +122,8 @@ def _load(path: str) -> Any:
     return module
 
 
-def _parse_errors(parser: Any) -> list[str]:
+def parse_errors(parser: Any) -> list[str]:
+    """What the parser refused, with the nodes."""
     found = [parser.get_error(index) for index in range(parser.num_errors)]
     return [
         f"node {error.node_name()!r} ({error.node_operator()}): {error.desc()} "
@@ -138,7 +142,7 @@ def _set_targets(trt: Any, config: Any, sms: list[str]) -> str | None:
     return None
 
 
-def _profile(builder: Any, network: Any, batches: list[int]) -> Any:
+def batch_profile(builder: Any, network: Any, batches: list[int]) -> Any:
     """Least, usual and most pictures per call, for every input."""
     profile = builder.create_optimization_profile()
     for index in range(network.num_inputs):

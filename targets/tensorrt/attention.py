@@ -1,9 +1,11 @@
 """Attention as TensorRT fuses it: one kernel for both products and the softmax.
 
-qkv -> Attention   =>   qkv -> Reshape -> Transpose -> Gather x 3 -> MatMul -> Softmax -> MatMul
-                        -> Transpose -> Reshape
-Where the runtime has a fused kernel for the operator of opset 23, that stands for the four in the
-middle (`to_operator`): TensorRT then turns q, k and v in one kernel instead of three.
+qkv -> Attention   =>   qkv -> (Slice -> Reshape -> Transpose) x 3 -> Mul -> MatMul -> Softmax
+                        -> MatMul -> Transpose -> Reshape
+Where the runtime has a fused kernel for the operator of opset 23, that stands in the middle, and q,
+k and v are turned together: one kernel instead of three. Turned together in front of products they
+gain nothing, and where tokens are selected behind them TensorRT for RTX 1.7.1 fails on an internal
+check ("def_tactic_desc").
 """
 
 from __future__ import annotations
@@ -41,8 +43,7 @@ def _rewrite(node: ir.Node, graph: ir.Graph, *, operator: bool) -> None:
     memory = given(node, 1)
     batch, rows, _ = sizes_of(node, 0, 3)
     heads, wide = attribute(node, "heads"), attribute(node, "dim_v")
-    cut = _cut_packed(node, graph) or _cut_each(node, graph)
-    made, parts = cut
+    made, parts = (_cut_packed(node, graph) if operator else None) or _cut_each(node, graph)
     out = (_operator if operator else _products)(node, graph, parts)
     sizes = [batch, rows, heads, wide]
     turned = new_node(

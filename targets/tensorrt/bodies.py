@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import onnx_ir as ir
 
 from attnc.compiler.ops.base import DOMAIN, DOMAIN_VERSION, Operator
@@ -24,10 +25,24 @@ def attach_functions(model: ir.Model, precision: str) -> list[str]:
     for name in used:
         function = body_of(get(name), precision)
         function.opset_imports[""] = version
+        plain_constants(function)
         model.functions[function.identifier()] = function
     if used:
         model.graph.opset_imports[DOMAIN] = DOMAIN_VERSION
     return used
+
+
+def plain_constants(function: ir.Function) -> None:
+    """Constants as tensors: ONNX GraphSurgeon makes float64 of a `value_float`."""
+    for node in function:
+        if node.op_type != "Constant" or "value" in node.attributes:
+            continue
+        (given,) = node.attributes.values()
+        if not given.is_ref():
+            integers = given.type in (ir.AttributeType.INT, ir.AttributeType.INTS)
+            array = np.array(given.value, np.int64 if integers else np.float32)
+            node.attributes.clear()
+            node.attributes.add(ir.AttrTensor("value", ir.tensor(array)))
 
 
 def body_of(operator: Operator, precision: str) -> ir.Function:

@@ -369,7 +369,7 @@ def test_interrupted_in_the_middle(tmp_path: Path, number: int, code: int) -> No
     assert leftovers(tmp_path) == []
 
 
-@pytest.mark.parametrize("step", ["_trace", "_run_passes", "_emit", "_exact", "_manifest"])
+@pytest.mark.parametrize("step", ["_trace", "_run_passes", "_emitter", "_exact", "_manifest"])
 def test_interrupted_at_every_step(
     cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:

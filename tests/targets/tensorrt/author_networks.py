@@ -82,9 +82,7 @@ AUTHORS: dict[str, Author] = {
     "sparsifiner_ts": Author(
         lambda: sparse_networks.exported(sparse_networks.STYLES["paper"], None), _SPARSE, ranks=True
     ),
-    "tic_einsum": Author(
-        lambda: _read(window_exports.export("einsum")), {"WindowAttention": 1}
-    ),
+    "tic_einsum": Author(lambda: _read(window_exports.export("einsum")), {"WindowAttention": 1}),
     "tic_multiply_dynamic": Author(
         lambda: _read(window_exports.export("multiply_dynamic")), {"WindowAttention": 1}
     ),
@@ -92,6 +90,8 @@ AUTHORS: dict[str, Author] = {
         lambda: _read(window_exports.export("pooled_ts17")), {"WindowAttentionPooled": 1}
     ),
 }
+#: Everything is a plugin that can be one.
+PLUGINS = Choice()
 #: One of each family, for what takes longer.
 ONE_EACH = (
     "shvit_columns_fused_ts17",
@@ -125,7 +125,7 @@ def _ranges(lowered: ir.Model) -> Any:
 
 
 def emitted(
-    name: str, folder: Path, profile: str, precision: str, choice: Choice = Choice()
+    name: str, folder: Path, profile: str, precision: str, choice: Choice = PLUGINS
 ) -> tuple[Emission, Path]:
     """Lower a network and write its model file."""
     device = load_profile("tensorrt", profile)

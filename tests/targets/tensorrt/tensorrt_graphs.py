@@ -137,7 +137,9 @@ def assert_tidy(model: ir.Model, options: Options) -> None:
 def census(model: ir.Model) -> dict[str, int]:
     """Nodes by operator, those of ours with an @."""
     return dict(
-        Counter(f"@{node.op_type}" if node.domain == DOMAIN else node.op_type for node in model.graph)
+        Counter(
+            f"@{node.op_type}" if node.domain == DOMAIN else node.op_type for node in model.graph
+        )
     )
 
 

@@ -1,4 +1,4 @@
-"""Networks that this repository did not write: lowered for every kind of profile, in every precision."""
+"""Networks that this repository did not write, for every kind of profile and precision."""
 
 from __future__ import annotations
 
@@ -115,10 +115,32 @@ def test_bfloat16_without_the_operator_attention_is_still_bfloat16(
     assert {node.outputs[0].dtype for node in convolutions} == {ir.DataType.BFLOAT16}
 
 
-@pytest.mark.parametrize("name", ONE_EACH)
+@pytest.mark.parametrize("name", ["glnet_dynamic", "evit_chunk_dynamic"])
 def test_the_same_bytes_twice(tmp_path: Path, name: str) -> None:
     data = []
     for folder in (tmp_path / "a", tmp_path / "b"):
         folder.mkdir()
         data.append(emitted(name, folder, "rtx4090", "fp16")[1].read_bytes())
     assert data[0] == data[1]
+
+
+def test_a_plugin_that_must_stay_float32_becomes_its_body(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "glnet_dynamic"
+
+    def large(lowered: ir.Model) -> dict[str, float]:
+        (node,) = [node for node in lowered.graph if node.op_type == "PooledSlotCluster"]
+        return {str(node.inputs[1].name): 60000.0}
+
+    monkeypatch.setattr(author_networks, "_ranges", large)
+    emission, path = emitted(name, tmp_path, "rtx4090", "fp16")
+    assert "PooledSlotCluster" not in emission.plugins
+    assert any(
+        "its body stands, not its plugin" in miss.reason for miss in emission.float32_regions
+    )
+    onnx.checker.check_model(path, full_check=True)
+    check_types(ir.load(path), "fp16")
+    feeds = random_feeds(author_networks.source(name), 2)
+    want = compute(author_networks.source(name), feeds)[0]
+    assert distance([runner(path, "fp16")(*feeds.values())], [want]) <= LIMITS["fp16"]

@@ -1,4 +1,4 @@
-"""TensorRT for RTX builds what was lowered: plugins are plugins, attention is fused, no more kernels."""
+"""TensorRT for RTX builds what was lowered: plugins, fused attentions, no more kernels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from author_networks import AUTHORS, ONE_EACH, plain, semantic, with_plugins
 
-from attnc.runtimes.tensorrt.engine import DYNAMIC_BATCH, Engine, build_engine
+from attnc.runtimes.tensorrt.engine import DYNAMIC_BATCH, Engine, EngineError, build_engine
 from attnc.runtimes.tensorrt.layers import attentions, plugins
 
 RTX = importlib.util.find_spec("tensorrt_rtx") is not None
@@ -21,15 +21,19 @@ def build(name: str, model: Path, sm: str, *, plugin: bool) -> Engine:
     return build_engine(model, sm, plugin=file, batch=DYNAMIC_BATCH if free else None)
 
 
-def check(name: str, folder: Path, sm: str, precision: str) -> Engine:
+def check(name: str, folder: Path, sm: str, precision: str) -> None:
     engine = build(name, with_plugins(name, folder, precision), sm, plugin=True)
     author = AUTHORS[name]
     assert plugins(engine.layers) == sum(author.plugins.values())
     if precision != "fp32":
         assert attentions(engine.layers) >= author.attentions
-    usual = build(name, plain(name, folder, precision), sm, plugin=False)
+    try:
+        usual = build(name, plain(name, folder, precision), sm, plugin=False)
+    except EngineError as error:
+        if "dedicated kernel" in error.message:  # an author's own operator Attention, in float32
+            return
+        raise
     assert len(engine.layers) <= len(usual.layers)
-    return engine
 
 
 @pytest.mark.parametrize("name", ONE_EACH)

@@ -79,7 +79,9 @@ def test_an_mlp_for_jetpack6_has_no_gelu() -> None:
 def test_bodies_compute_in_float32(name: str, precision: str) -> None:
     operator = get(name)
     function = body_of(operator, precision)
-    casts = [node for node in function if node.op_type == "Cast" and node.attributes["to"].value == 1]
+    casts = [
+        node for node in function if node.op_type == "Cast" and node.attributes["to"].value == 1
+    ]
     floats = [value for value in operator.inputs if value not in INTEGERS]
     assert {node.inputs[0].name for node in casts} >= {f"{value}_given" for value in floats}
     last = [value.producer().op_type for value in function.outputs]
