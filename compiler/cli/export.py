@@ -107,7 +107,8 @@ def _summary(bundle: Bundle) -> None:
     note(f"{bundle.path}: {manifest.model} for {manifest.target}, {total / 1e6:.1f} MB")
     for verdict in manifest.verdicts:
         if verdict.verdict == "body":
-            note(f"better as standard operators: {verdict.operator} ({_why(verdict)})")
+            better = "faster" if manifest.tensorrt is None else "better"
+            note(f"{better} as standard operators: {verdict.operator} ({_why(verdict)})")
     if manifest.tensorrt is not None:
         _note_engines(manifest.tensorrt, manifest.profile)
     for place in manifest.not_lowered:
