@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -111,7 +112,8 @@ def test_ctrl_c_leaves_no_child_behind(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.touch()
     command = [sys.executable, "-c", INTERRUPTED, str(data), str(log)]
-    parent = subprocess.Popen(command, stderr=subprocess.PIPE)
+    hear = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # deaf in a background job
+    parent = subprocess.Popen(command, stderr=subprocess.PIPE, preexec_fn=hear)
     try:
         wait_until(lambda: log.read_text().count("\n") == 2)
         children = [int(line) for line in log.read_text().split()]

@@ -339,8 +339,17 @@ def in_process_of_its_own(*command: str) -> subprocess.Popen[str]:
     """Runs Python with `tests/data` importable, unbuffered; stderr can be read."""
     environment = {**os.environ, "PYTHONPATH": str(DATA), "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.Popen(
-        [sys.executable, *command], stderr=subprocess.PIPE, text=True, env=environment
+        [sys.executable, *command],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        preexec_fn=hear_interrupts,
     )
+
+
+def hear_interrupts() -> None:
+    """A shell's background jobs are started deaf to Ctrl-C, and their children after them."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_full_disk(tmp_path: Path) -> None:
