@@ -343,7 +343,7 @@ def in_process_of_its_own(*command: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
-        preexec_fn=hear_interrupts,
+        preexec_fn=hear_interrupts,  # noqa: PLW1509 (no threads are running)
     )
 
 
