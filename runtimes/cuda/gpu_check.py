@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,12 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attnc.compiler.errors import AttncError, MissingRuntimeError, UnsupportedError, UsageError
-from attnc.compiler.ops import registry
-from attnc.compiler.ops.base import Example, Operator
+from attnc.runtimes.cuda import emulation
 from attnc.runtimes.cuda.build import compile_cubins, compile_ptx
 from attnc.runtimes.cuda.driver import CudaError, Driver, Handle, open_driver
-from attnc.runtimes.cuda.emulation import LIMITS, SEED
-from attnc.runtimes.cuda.host import GUARD, WHOLE_POISON, decoded, encoded, rounded
+from attnc.runtimes.cuda.emulation import LIMITS
+from attnc.runtimes.cuda.host import GUARD, given, guards, poisoned, taken
 from attnc.runtimes.cuda.kernels import KERNELS, kernel_of
 from attnc.runtimes.cuda.launch import PRECISIONS, CudaKernel, launch_of
 
@@ -73,44 +73,15 @@ def code_of(kernel: CudaKernel, sm: str, folder: Path | None = None) -> bytes:
 def worst_error(driver: Driver, code: bytes, operator: str, precision: str) -> tuple[float, float]:
     """The largest error over the operator's hard inputs, and what it may be.
 
-    An index that differs counts as infinitely wrong. Raises UnsupportedError for an operator
-    without a kernel, CudaError if the GPU refuses it or it crashes.
+    Raises UnsupportedError for an operator without a kernel, CudaError if the GPU refuses it or it
+    crashes.
     """
-    kernel, found = kernel_of(operator), registry.get(operator)
+    kernel = kernel_of(operator)
     if kernel is None:
         raise UnsupportedError(f"{operator} has no CUDA kernel")
-    examples = found.examples(np.random.default_rng(SEED))
     with driver.module(code) as module:
         function = driver.function(module, f"{kernel.entry}_{precision}")
-        worst = max(_error(driver, function, kernel, found, one, precision) for one in examples)
-    return worst, LIMITS[precision]
-
-
-def _error(
-    driver: Driver,
-    function: Handle,
-    kernel: CudaKernel,
-    operator: Operator,
-    example: Example,
-    precision: str,
-) -> float:
-    """Of one example; infinite if a part of an output was not written."""
-    inputs = tuple(rounded(array, precision) for array in example.inputs)
-    held = Example(example.label, inputs, example.attributes)
-    outputs = run_on_gpu(driver, function, kernel, precision, inputs, held.attributes)
-    clear: Any = np.s_[...]
-    if operator.discontinuous is not None and precision != "fp32":
-        clear = operator.discontinuous.settled(inputs, held.attributes)
-    worst = 0.0
-    for i, (got, want) in enumerate(zip(outputs, operator.results(held), strict=True)):
-        if i in kernel.integer_outputs:
-            worst = max(worst, 0.0 if np.array_equal(got, want) else np.inf)
-            continue
-        if not np.isfinite(got).all():
-            return np.inf
-        scale = max(float(np.abs(want).max(initial=0)), 1e-6)
-        worst = max(worst, float(np.abs(got - want)[clear].max(initial=0)) / scale)
-    return worst
+        return emulation.worst_error(operator, precision, partial(run_on_gpu, driver, function))
 
 
 def run_on_gpu(
@@ -127,50 +98,29 @@ def run_on_gpu(
     it must not.
     """
     launch = launch_of(kernel, [array.shape for array in inputs], attributes)
-    given = [_given(kernel, i, array, precision) for i, array in enumerate(inputs)]
-    made = [_poisoned(kernel, i, shape, precision) for i, shape in enumerate(launch.outputs)]
+    fed = [given(kernel, i, array, precision) for i, array in enumerate(inputs)]
+    made = [poisoned(kernel, i, shape, precision) for i, shape in enumerate(launch.outputs)]
     fresh = [array.copy() for array in made]
     with ExitStack() as stack:
-        pointers = stack.enter_context(driver.memory(*(a.nbytes for a in (*given, *made))))
+        pointers = stack.enter_context(driver.memory(*(a.nbytes for a in (*fed, *made))))
         stream = stack.enter_context(driver.stream())
-        for pointer, array in zip(pointers, (*given, *made), strict=True):
+        for pointer, array in zip(pointers, (*fed, *made), strict=True):
             driver.upload(pointer, array)
-        starts = [p + GUARD * a.itemsize for p, a in zip(pointers[len(given) :], made, strict=True)]
-        driver.launch(function, launch, pointers[: len(given)], starts, stream)
+        starts = [p + GUARD * a.itemsize for p, a in zip(pointers[len(fed) :], made, strict=True)]
+        driver.launch(function, launch, pointers[: len(fed)], starts, stream)
         driver.wait(stream)
-        after = [np.empty_like(array) for array in given]
+        after = [np.empty_like(array) for array in fed]
         for pointer, array in zip(pointers, (*after, *made), strict=True):
             driver.download(array, pointer)
-    if any(a.tobytes() != b.tobytes() for a, b in zip(given, after, strict=True)):
+    if any(a.tobytes() != b.tobytes() for a, b in zip(fed, after, strict=True)):
         raise CudaError(f"{kernel.entry} wrote to an input")
     for i, (array, poison) in enumerate(zip(made, fresh, strict=True)):
-        if any(array[cut].tobytes() != poison[cut].tobytes() for cut in _guards()):
+        if any(array[cut].tobytes() != poison[cut].tobytes() for cut in guards()):
             raise CudaError(f"{kernel.entry} wrote outside of its output {i}")
     return [
-        _taken(kernel, i, array[GUARD : array.size - GUARD], precision).reshape(shape)
+        taken(kernel, i, array[GUARD : array.size - GUARD], shape, precision)
         for i, (array, shape) in enumerate(zip(made, launch.outputs, strict=True))
     ]
-
-
-def _given(kernel: CudaKernel, index: int, array: Array, precision: str) -> Array:
-    if index in kernel.integer_inputs:
-        return np.ascontiguousarray(array, np.int64)
-    return encoded(array, precision)
-
-
-def _poisoned(kernel: CudaKernel, index: int, shape: Sequence[int], precision: str) -> Array:
-    count = int(np.prod(shape)) + 2 * GUARD
-    if index in kernel.integer_outputs:
-        return np.full(count, WHOLE_POISON, np.int64)
-    return encoded(np.full(count, np.nan, np.float32), precision)
-
-
-def _taken(kernel: CudaKernel, index: int, array: Array, precision: str) -> Array:
-    return array if index in kernel.integer_outputs else decoded(array, precision)
-
-
-def _guards() -> tuple[slice, slice]:
-    return slice(0, GUARD), slice(-GUARD, None)
 
 
 def check_kernels(

@@ -117,37 +117,40 @@ def run_on_host(
     NaN. Raises RuntimeError if it writes where it must not.
     """
     launch = launch_of(kernel, [array.shape for array in inputs], attributes)
-    given = [_given(kernel, i, array, precision) for i, array in enumerate(inputs)]
-    made = [_poisoned(kernel, i, shape, precision) for i, shape in enumerate(launch.outputs)]
+    fed = [given(kernel, i, array, precision) for i, array in enumerate(inputs)]
+    made = [poisoned(kernel, i, shape, precision) for i, shape in enumerate(launch.outputs)]
     inner = [array[GUARD : array.size - GUARD] for array in made]
-    before = [array.copy() for array in given]
-    _call(ctypes.CDLL(str(library or build())), f"{kernel.entry}_{precision}", launch, given, inner)
-    if any(not np.array_equal(_bits(a), _bits(b)) for a, b in zip(before, given, strict=True)):
+    before = [array.copy() for array in fed]
+    _call(ctypes.CDLL(str(library or build())), f"{kernel.entry}_{precision}", launch, fed, inner)
+    if any(not np.array_equal(_bits(a), _bits(b)) for a, b in zip(before, fed, strict=True)):
         raise RuntimeError(f"{kernel.entry} wrote to an input")
     for i, (array, shape) in enumerate(zip(made, launch.outputs, strict=True)):
-        fresh = _poisoned(kernel, i, shape, precision)
-        if any((_bits(array) != _bits(fresh))[cut].any() for cut in _guards()):
+        fresh = poisoned(kernel, i, shape, precision)
+        if any((_bits(array) != _bits(fresh))[cut].any() for cut in guards()):
             raise RuntimeError(f"{kernel.entry} wrote outside of its output {i}")
     return [
-        _taken(kernel, i, array, shape, precision)
+        taken(kernel, i, array, shape, precision)
         for i, (array, shape) in enumerate(zip(inner, launch.outputs, strict=True))
     ]
 
 
-def _given(kernel: CudaKernel, index: int, array: Array, precision: str) -> Array:
+def given(kernel: CudaKernel, index: int, array: Array, precision: str) -> Array:
+    """An input as the kernel takes it."""
     if index in kernel.integer_inputs:
         return np.ascontiguousarray(array, np.int64)
     return encoded(array, precision)
 
 
-def _poisoned(kernel: CudaKernel, index: int, shape: Sequence[int], precision: str) -> Array:
+def poisoned(kernel: CudaKernel, index: int, shape: Sequence[int], precision: str) -> Array:
+    """An output with guards around it, all of it poison."""
     count = int(np.prod(shape)) + 2 * GUARD
     if index in kernel.integer_outputs:
         return np.full(count, WHOLE_POISON, np.int64)
     return encoded(np.full(count, np.nan, np.float32), precision)
 
 
-def _guards() -> tuple[slice, slice]:
+def guards() -> tuple[slice, slice]:
+    """What of such an output a kernel must not touch."""
     return slice(0, GUARD), slice(-GUARD, None)
 
 
@@ -155,9 +158,10 @@ def _bits(array: Array) -> Array:
     return array.reshape(-1).view(np.uint8).reshape(-1, array.itemsize)
 
 
-def _taken(
+def taken(
     kernel: CudaKernel, index: int, array: Array, shape: Sequence[int], precision: str
 ) -> Array:
+    """An output, without its guards, as float32 or int64 of its shape."""
     values = array if index in kernel.integer_outputs else decoded(array, precision)
     return values.reshape(shape)
 
