@@ -22,11 +22,17 @@ from attnc.runtimes.request import Files, Request
 
 
 def main() -> None:
-    """Serve until stdin ends; an error is the last reply."""
+    """Serve the benchmark."""
+    answer(_serve)
+
+
+def answer(serve: Callable[[IO[bytes]], Iterator[dict[str, Any]]]) -> None:
+    """Reply to the lines on stdin with what `serve` yields, until it ends; an error is the last
+    reply."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when this process ends
     with _private_stdout() as replies:
         try:
-            for reply in _serve(sys.stdin.buffer):
+            for reply in serve(sys.stdin.buffer):
                 _write(replies, reply)
         except AttncError as error:
             _write(replies, {"error": _described(error)})
@@ -110,8 +116,10 @@ def _write(replies: IO[bytes], reply: dict[str, Any]) -> None:
 
 
 def _described(error: AttncError) -> dict[str, str]:
+    """By the class of `compiler.errors` that it is, so that the parent can raise it again."""
+    kinds = [kind for kind in type(error).__mro__ if kind.__module__ == AttncError.__module__]
     return {
-        "kind": type(error).__name__,
+        "kind": kinds[0].__name__,
         "message": error.message,
         "where": error.where,
         "remedy": error.remedy,

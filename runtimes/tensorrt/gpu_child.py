@@ -9,8 +9,6 @@ from __future__ import annotations
 import gc
 import importlib
 import json
-import os
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -19,8 +17,9 @@ from typing import IO, Any
 
 import numpy as np
 
-from attnc.compiler.errors import AttncError, MissingRuntimeError
+from attnc.compiler.errors import MissingRuntimeError
 from attnc.compiler.seeded_input import seeded_input
+from attnc.runtimes.bench_child import answer
 from attnc.runtimes.cuda.driver import Driver, open_driver
 from attnc.runtimes.tensorrt.gpu_build import build_here
 from attnc.runtimes.tensorrt.gpu_loaded import LoadedEngine
@@ -28,18 +27,7 @@ from attnc.runtimes.tensorrt.gpu_loaded import LoadedEngine
 
 def main() -> None:
     """Serve until stdin ends; an error is the last reply."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when this process ends
-    sys.stdout.flush()
-    with os.fdopen(os.dup(1), "wb") as replies:
-        os.dup2(2, 1)  # what TensorRT prints is no reply
-        try:
-            for reply in _serve(sys.stdin.buffer):
-                _write(replies, reply)
-        except AttncError as error:
-            _write(replies, {"error": _described(error)})
-        except Exception as error:
-            text = (str(error).strip().splitlines() or [""])[0]
-            _write(replies, {"error": {"message": f"{type(error).__name__}: {text}"}})
+    answer(_serve)
 
 
 def _serve(orders: IO[bytes]) -> Iterator[dict[str, Any]]:
@@ -86,22 +74,6 @@ def _obey(order: dict[str, Any], engine: LoadedEngine) -> dict[str, Any]:
     if order["do"] == "turn":
         return {"samples": engine.turn(order["lead_in"], order["burst"], graph=order["graph"])}
     return {"ms": engine.back_to_back(order["calls"], graph=order["graph"])}
-
-
-def _write(replies: IO[bytes], reply: dict[str, Any]) -> None:
-    replies.write(json.dumps(reply).encode() + b"\n")
-    replies.flush()
-
-
-def _described(error: AttncError) -> dict[str, str]:
-    """By the class of `compiler.errors` that it is, so that the parent can raise it again."""
-    kinds = [kind for kind in type(error).__mro__ if kind.__module__ == AttncError.__module__]
-    return {
-        "kind": kinds[0].__name__,
-        "message": error.message,
-        "where": error.where,
-        "remedy": error.remedy,
-    }
 
 
 if __name__ == "__main__":

@@ -18,10 +18,10 @@ from attnc.compiler.provenance import MODULE_KEY, SOURCE_KEY, source_line, torch
 from attnc.passes import pipelines
 from attnc.passes.graph import attribute
 from attnc.passes.precision import to_precision
-from attnc.passes.precision.bodies import attach_any_float_bodies
 from attnc.passes.precision.plan import PrecisionResult
 from attnc.passes.precision.to_precision import ToPrecision
 from attnc.runtimes.ranges import record_ranges
+from attnc.targets.tensorrt.bodies import attach_functions
 
 FLOAT, HALF, BRAIN = ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16
 TOKENS, DIM = 9, 16
@@ -449,7 +449,7 @@ def test_fused_operators_take_and_give_the_low_type() -> None:
     assert (result.matches, casts(model)) == (3, 2)
     node = only(model, "Linear")
     assert {v.dtype for v in (*node.inputs, *node.outputs)} == {HALF}
-    assert attach_any_float_bodies(model) == ["Linear"]
+    assert attach_functions(model, "fp16") == ["Linear"]
     onnx.checker.check_model(ir.to_proto(model), full_check=True)
     data = ir.to_proto(model).SerializeToString()
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
