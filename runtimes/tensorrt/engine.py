@@ -133,5 +133,5 @@ def _died(done: subprocess.CompletedProcess[str], request: dict[str, Any], sm: s
     return EngineError(
         f"TensorRT's process for sm_{sm} ended with {how}: {' | '.join(lines[-3:]) or 'silently'}",
         where=request["model"],
-        remedy="this is an abort inside TensorRT; `attnc verify` shows which model file it read",
+        remedy="export with --no-kernels or another --precision: is a plugin the cause?",
     )
