@@ -10,11 +10,12 @@ GROUP = "attnc.passes"
 
 
 def passes() -> dict[str, Pass]:
-    """All passes, ours in the order of the default pipeline, then installed ones."""
+    """All passes, ours in the order in which they run, then installed ones."""
     from attnc.passes import pipelines
+    from attnc.passes.precision.to_precision import ToPrecision
 
     found: dict[str, Pass] = {}
-    for step in pipelines.default():
+    for step in (*pipelines.default(), ToPrecision("fp16")):
         found.setdefault(step.name, step)
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
         found.setdefault(point.name, point.load()())
