@@ -1,0 +1,1 @@
+"""What the operations of an ML program compute, by group."""
