@@ -37,6 +37,17 @@ class TensorrtDevice(BaseModel):
         return tuple(number.replace(".", "") for number in self.compute_capabilities)
 
 
+class CoremlDevice(BaseModel):
+    """What a Core ML profile knows besides: the oldest iOS that the bundle is for.
+
+    16, 17 and 18 stand for macOS 13, 14 and 15, iPadOS, tvOS and watchOS of the same years as well.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    ios: Literal[15, 16, 17, 18]
+
+
 class Profile(BaseModel):
     """One device or class of devices.
 
@@ -54,6 +65,7 @@ class Profile(BaseModel):
     opset: int = 20
     ir_version: int = 9
     tensorrt: TensorrtDevice | None = None
+    coreml: CoremlDevice | None = None
 
     def resolved_platforms(self, host: str) -> tuple[str, ...]:
         """`platforms` with "native" replaced by the name of this machine's platform."""

@@ -21,6 +21,7 @@ class Target:
 TARGETS: tuple[Target, ...] = (
     Target("cpu", "ONNX Runtime on x86-64 and arm64, with our kernels", "native"),
     Target("tensorrt", "NVIDIA GPUs: TensorRT and TensorRT for RTX, with plugin kernels", "rtx"),
+    Target("coreml", "iPhone, iPad, Mac: an ML Program for Core ML", "iphone15"),
 )
 
 

@@ -1,0 +1,43 @@
+"""What must hold for a graph before it becomes a Core ML bundle."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from attnc.compiler.errors import UnsupportedError
+from attnc.compiler.provenance import describe
+from attnc.passes.graph import shape
+
+#: More axes than this no tensor of MIL has.
+MOST_AXES = 5
+
+
+def check_model(model: ir.Model) -> None:
+    """Raise UnsupportedError naming the first thing that no ML Program can express."""
+    for value in model.graph.inputs:
+        if any(size is None for size in shape(value) or [None]):
+            raise UnsupportedError(
+                f"the input {value.name!r} has a size that is not fixed: {value.shape}",
+                remedy="export with a fixed --batch and --image-size; Core ML's compiler plans "
+                "memory and processors for fixed sizes",
+            )
+        if not shape(value):
+            raise UnsupportedError(
+                f"the input {value.name!r} is a single number; Core ML takes tensors",
+                remedy="give it an axis of one entry",
+            )
+    for node in model.graph:
+        if any(attr.type == ir.AttributeType.GRAPH for attr in node.attributes.values()):
+            raise UnsupportedError(
+                f"{node.op_type} has a branch or loop inside",
+                where=describe(node),
+                remedy="export the model with its branches resolved",
+            )
+        for value in node.outputs:
+            sizes = shape(value)
+            if sizes is not None and len(sizes) > MOST_AXES:
+                raise UnsupportedError(
+                    f"a tensor has {len(sizes)} axes {value.shape}; Core ML has up to {MOST_AXES}",
+                    where=describe(node),
+                    remedy="merge axes of that part of the model",
+                )

@@ -1,0 +1,1 @@
+"""How each fused operator becomes operations of MIL."""

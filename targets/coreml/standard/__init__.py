@@ -1,0 +1,1 @@
+"""How each standard operator of ONNX becomes operations of MIL."""
