@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from attnc.compiler.coreml_readme import coreml_readme
 from attnc.compiler.manifest import Manifest, TensorSpec
 from attnc.compiler.tensorrt_readme import tensorrt_lines
 
 
 def bundle_readme(manifest: Manifest) -> str:
     """Markdown text for `README.md`."""
+    if manifest.coreml is not None:
+        return coreml_readme(manifest, manifest.coreml)
     code = [*_python(manifest), *_cpp(manifest)]
     return "\n".join([*_head(manifest), *tensorrt_lines(manifest), *code, *_tail(manifest)])
 

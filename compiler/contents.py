@@ -40,6 +40,9 @@ REFERENCE_SEEDS = (0, 1)
 DYNAMIC_BATCH = 2  # of the recorded inputs where the bundle's batch is free
 
 Function = Callable[[NDArray[np.float32]], NDArray[Any]]
+MakeInput = Callable[[tuple[int, ...], int], NDArray[np.float32]]
+#: Writes what the manifest says into files of the bundle, before they are listed.
+Finish = Callable[[Path, Manifest], None]
 
 
 def read_labels(path: Path, outputs: Sequence[TensorSpec]) -> list[str]:
@@ -64,8 +67,12 @@ def write_labels(folder: Path, labels: Iterable[str]) -> None:
     (folder / LABELS_FILE).write_text(text, encoding="utf-8")
 
 
-def write_reference(folder: Path, source: Function, spec: TensorSpec) -> tuple[ReferenceCase, ...]:
-    """Record what the source model gives for seeded inputs; `source` computes in float64 if it can.
+def write_reference(
+    folder: Path, source: Function, spec: TensorSpec, make: MakeInput = seeded_input
+) -> tuple[ReferenceCase, ...]:
+    """Record what the source model gives for the inputs that `make` gives for seeds.
+
+    `source` computes in float64 if it can.
 
     Raises ParityError if it gives NaN or infinite values, with which nothing can be compared.
     """
@@ -74,7 +81,7 @@ def write_reference(folder: Path, source: Function, spec: TensorSpec) -> tuple[R
     shape = (batch, *rest)
     cases = []
     for seed in REFERENCE_SEEDS:
-        output = np.ascontiguousarray(source(seeded_input(shape, seed)), np.float32)
+        output = np.ascontiguousarray(source(make(shape, seed)), np.float32)
         if not np.isfinite(output).all():
             raise ParityError(
                 f"the source model gives NaN or infinite values for the seeded input {seed}",
@@ -92,8 +99,12 @@ def _npy(array: NDArray[np.float32]) -> bytes:
     return buffer.getvalue()
 
 
-def write_records(folder: Path, manifest: Manifest, readings: dict[str, Any]) -> Manifest:
+def write_records(
+    folder: Path, manifest: Manifest, readings: dict[str, Any], finish: Finish | None = None
+) -> Manifest:
     """Write the README, the readings and, last, the sealed manifest that lists all files."""
+    if finish is not None:
+        finish(folder, manifest)
     (folder / README_FILE).write_text(bundle_readme(manifest), encoding="utf-8")
     (folder / READINGS_FILE).write_text(canonical_json(readings), encoding="utf-8")
     complete = manifest.model_copy(update={"files": list_files(folder)}).sealed()

@@ -164,6 +164,24 @@ class TensorrtEntry(Part):
     plan: RelativePath | None = None
 
 
+class CoremlEntry(Part):
+    """What a Core ML bundle is for and what its program is made of.
+
+    `ios` is the oldest version that loads it. `input` "image": an RGB picture of the input's size,
+    its preprocessing is in the program. `operations` by kind, without constants; `placement` counts
+    what is known to leave the Neural Engine, by rule.
+    """
+
+    package: RelativePath
+    ios: int
+    specification_version: int
+    input: Literal["image", "tensor"]
+    classifier: bool
+    operations: dict[str, int]
+    placement: dict[str, int]
+    weight_bytes: int
+
+
 class Manifest(Part):
     """The whole record; written as `manifest.json`."""
 
@@ -172,7 +190,7 @@ class Manifest(Part):
     model: str
     target: str
     profile: str
-    precision: Literal["fp32", "fp16", "bf16"] = "fp32"
+    precision: Literal["fp32", "fp16", "bf16", "int8w", "pal8w", "pal6w", "pal4w"] = "fp32"
     batch: int | Literal["dynamic"]
     opset: int
     ir_version: int
@@ -188,6 +206,7 @@ class Manifest(Part):
     kernels: tuple[KernelLibrary, ...]
     float32_regions: tuple[Place, ...] = ()
     tensorrt: TensorrtEntry | None = None
+    coreml: CoremlEntry | None = None
     reference: tuple[ReferenceCase, ...]
     built_with: dict[str, str]
     files: tuple[FileEntry, ...]
@@ -196,6 +215,11 @@ class Manifest(Part):
     def sealed(self) -> Manifest:
         """The same manifest with `digest` set to the hash of everything else in it."""
         return self.model_copy(update={"digest": content_digest(self.model_dump(mode="json"))})
+
+    def contents_digest(self) -> str:
+        """The hash of all but the files: what a file of the bundle can say of the manifest."""
+        document = self.model_dump(mode="json", exclude={"files", "digest"})
+        return content_digest(document)
 
     def to_json(self) -> str:
         """Canonical text: sorted keys, two spaces, a final newline."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from attnc.compiler.errors import UsageError
 from attnc.compiler.manifest import Preprocessing
+from attnc.compiler.seeded_input import normalise
 
 MINIMUM_SIDE = 8  # pixels; below that a picture shows nothing that could be classified
 LONGEST_SIDE = 32768  # after scaling, which bounds the memory that a strip can take
@@ -86,6 +87,16 @@ def _to_rgb(image: Any, path: Path) -> Any:
 
 def preprocess(image: Any, rule: Preprocessing) -> NDArray[np.float32]:
     """RGB picture to float32 [1, 3, H, W], normalised."""
+    return normalise(pixels_of(fit(image, rule)), rule)
+
+
+def pixels_of(image: Any) -> NDArray[np.uint8]:
+    """[1, 3, H, W] of an RGB picture."""
+    return np.ascontiguousarray(np.asarray(image, np.uint8).transpose(2, 0, 1)[None])
+
+
+def fit(image: Any, rule: Preprocessing) -> Any:
+    """The picture scaled to cover and cut to the rule's size, in RGB."""
     from PIL import Image
 
     height, width = rule.image_size
@@ -104,9 +115,7 @@ def preprocess(image: Any, rule: Preprocessing) -> NDArray[np.float32]:
     if size != image.size:
         image = image.resize(size, filters[rule.interpolation])
     left, top = round((size[0] - width) / 2), round((size[1] - height) / 2)
-    pixels = np.asarray(image.crop((left, top, left + width, top + height)), np.float32) / 255
-    normal = (pixels - np.array(rule.mean, np.float32)) / np.array(rule.std, np.float32)
-    return np.ascontiguousarray(normal.transpose(2, 0, 1)[None])
+    return image.crop((left, top, left + width, top + height))
 
 
 def covering_size(

@@ -71,3 +71,14 @@ def _onnx_function(path: Path, threads: int | None = None) -> Function:
     session = open_session(path, session_options(threads))
     name = session.get_inputs()[0].name
     return lambda array: next(iter(infer(session, {name: array}).values()))
+
+
+def half_function(reference: Any) -> Function | None:
+    """As `reference_function`, in float16; None where the source does not compute in it."""
+    if isinstance(reference, Path):
+        return None
+    try:
+        half = copy.deepcopy(reference).half()
+    except Exception:  # a module may refuse to be copied or converted
+        return None
+    return lambda array: _call(half, array.astype(np.float16)).astype(np.float32)

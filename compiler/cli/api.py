@@ -47,6 +47,7 @@ def export(
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
     labels: str | Path | None = None,
+    metadata: Mapping[str, str] | None = None,
     kernels: bool = True,
     measure: bool | None = None,
     force: bool = False,
@@ -56,10 +57,10 @@ def export(
 
     `model` is a listed name, a torch module, `package.module:factory`, an .onnx or a .pt2 file;
     `image_size` pixels, one number or (height, width); `batch` a number or "dynamic"; `precision`
-    "fp32", "fp16" or "bf16" as far as the target has it, by default the target's own (cpu: fp32,
-    tensorrt: fp16). `output` appears whole or not at all; an existing one is replaced only with
-    `force`. `measure` says whether each fused operator is compared with its body; None: unless
-    ATTNC_MEASURE is 0.
+    as far as the target has it ("fp32", "fp16", "bf16", "int8w", "pal4w"), by default the target's
+    own (cpu: fp32, tensorrt and coreml: fp16). `metadata` goes into Core ML packages. `output`
+    appears whole or not at all; an existing one is replaced only with `force`. `measure` says
+    whether each fused operator is compared with its body; None: unless ATTNC_MEASURE is 0.
     Raises UsageError, UnsupportedError, or MissingRuntimeError if a kernel library is not built.
     """
     from attnc.compiler import contents
@@ -67,7 +68,7 @@ def export(
 
     clock = Clock(progress)
     device = _profile(target, profile)
-    emitter = _emitter(device, precision, kernels, measure)
+    emitter = _emitter(device, precision, kernels, measure, metadata)
     check_output(Path(output), force=force)
     with clock.timed("trace", f"tracing {_name(model)}"):
         traced = _trace(model, image_size, batch, num_classes, checkpoint, seed, options)
@@ -77,16 +78,17 @@ def export(
     chooses = any_chooses(traced.model.graph)  # before bodies take the place of operators
     with staged_folder(Path(output), force=force) as folder:
         with clock.timed("emit", emitter.stage):
-            emitted = emitter.emit(traced, folder, progress)
+            emitted = emitter.emit(traced, folder, progress, names)
         with clock.timed("reference", "recording outputs of the source"):
-            cases = contents.write_reference(folder, _exact(traced), traced.input)
+            make = emitted.reference_input
+            cases = contents.write_reference(folder, _exact(traced), traced.input, make)
         if names is not None:
             contents.write_labels(folder, names)
         manifest = _manifest(traced, device, records).model_copy(
             update={"reference": cases, "discontinuous": chooses, **emitted.fields}
         )
         readings = _readings(model, checkpoint, records, clock) | emitted.readings
-        contents.write_records(folder, manifest, readings)
+        contents.write_records(folder, manifest, readings, emitted.finish)
     return Bundle.open(output)
 
 
@@ -209,12 +211,16 @@ def _profile(target: str, name: str | None) -> Profile:
 
 
 def _emitter(
-    profile: Profile, precision: str | None, kernels: bool, measure: bool | None
+    profile: Profile,
+    precision: str | None,
+    kernels: bool,
+    measure: bool | None,
+    metadata: Mapping[str, str] | None = None,
 ) -> Emitter:
     """What writes a bundle's model for the profile's target."""
     from attnc.compiler.cli.emitting import emitter_of
 
-    return emitter_of(profile, precision, kernels, measure)
+    return emitter_of(profile, precision, kernels, measure, metadata)
 
 
 def _trace(

@@ -55,7 +55,7 @@ def bench(
     A batch size other than the bundle's own is exported for the benchmark, all runners alike.
     Competitors that are not installed or cannot run the model are named and left out; exit code 4
     if none is installed. TensorRT bundles need the GPU: their engine is timed against that of the
-    plain export, by CUDA events.
+    plain export, by CUDA events. Core ML bundles need macOS: compute units are timed in turn.
     """
     from attnc.compiler.bundle import Bundle
     from attnc.compiler.cli.console import progress
@@ -66,6 +66,13 @@ def bench(
     opened = Bundle.open(bundle)
     own = opened.manifest.batch
     pictures = parse_numbers(batch, "--batch") if batch else (1 if own == "dynamic" else own,)
+    if opened.manifest.target == "coreml":
+        from attnc.compiler.cli.bench_coreml import bench_coreml
+
+        effort = Effort(sittings, rounds, burst)
+        given = [option for option in _MEANINGLESS if _given(context, option)]
+        bench_coreml(opened, against if _given(context, "against") else None, effort, given, json)
+        return
     if opened.manifest.target == "tensorrt":
         _bench_gpu(context, opened, pictures, Effort(sittings, rounds, burst), json)
         return
@@ -77,6 +84,10 @@ def bench(
     with progress() as shown, Workloads(opened, shown) as workloads:
         report = run_bench(plan, workloads.at, shown)
     _show(report, missing, json)
+
+
+#: Options that say nothing where a device's own runtime plans threads and memory.
+_MEANINGLESS = ("threads", "footprint", "patience", "budget")
 
 
 def _show(report: dict[str, Any], missing: list[LeftOut], json: str | None) -> None:
@@ -111,7 +122,7 @@ def _bench_gpu(
     from attnc.runtimes.registry import LeftOut
     from attnc.runtimes.tensorrt.gpu_bench import LEAD_IN, WARM_UP
 
-    for option in ("threads", "footprint", "patience", "budget"):
+    for option in _MEANINGLESS:
         if _given(context, option):
             raise UsageError(f"--{option} means nothing for a TensorRT bundle", remedy="leave it")
     if _given(context, "against") and context.params["against"] != PLAIN:

@@ -64,6 +64,7 @@ def _packages() -> list[Finding]:
         "executorch": "attnc bench --against executorch",
         "matplotlib": "attnc crossover -o",
         "scikit-learn": "photographs",
+        "coremltools": "attnc export --target coreml",
         "tensorrt-rtx": "attnc export --target tensorrt: engines are built, without a GPU",
     }
     versions = package_versions((*required, *optional))

@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from attnc.compiler import contents
 from attnc.compiler.cli.earning import MEASURE_VARIABLE
-from attnc.compiler.cli.emitting import Emitted
+from attnc.compiler.cli.emitting import Emitted, Labels
 from attnc.compiler.cli.tensorrt_work import NO_KERNEL, Recorder, Work
 from attnc.compiler.manifest import TensorrtEntry
 from attnc.compiler.progress import Progress
@@ -52,7 +52,9 @@ class TensorrtEmitter:
         """See `Emitter`."""
         return lower(model, options_of(self.profile, self.precision, Choice()))
 
-    def emit(self, traced: TracedModel, folder: Path, progress: Progress) -> Emitted:
+    def emit(
+        self, traced: TracedModel, folder: Path, progress: Progress, labels: Labels = None
+    ) -> Emitted:
         """Decide on the plugins, write model, kernels, sources, recipes and the plan."""
         work = Work(self, traced, Recorder(traced), progress)
         try:

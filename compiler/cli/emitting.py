@@ -6,7 +6,7 @@ what belongs into the manifest and into the readings beside it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,6 +15,7 @@ from attnc.compiler import contents
 from attnc.compiler.errors import UsageError
 from attnc.compiler.manifest import KernelLibrary
 from attnc.compiler.progress import Progress
+from attnc.compiler.seeded_input import seeded_input
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -23,12 +24,22 @@ if TYPE_CHECKING:
     from attnc.targets.profile import Profile
 
 
+#: Class names in the order of the logits.
+Labels = Sequence[str] | None
+
+
 @dataclass(frozen=True)
 class Emitted:
-    """Fields of the manifest, and what varies from one export to the next."""
+    """Fields of the manifest, and what varies from one export to the next.
+
+    `reference_input` makes the inputs whose outputs are recorded; `finish` writes what the manifest
+    says into files of the bundle.
+    """
 
     fields: dict[str, Any]
     readings: dict[str, Any] = field(default_factory=dict)
+    reference_input: contents.MakeInput = seeded_input
+    finish: contents.Finish | None = None
 
 
 class Emitter(Protocol):
@@ -36,7 +47,9 @@ class Emitter(Protocol):
 
     stage: str
 
-    def emit(self, traced: TracedModel, folder: Path, progress: Progress) -> Emitted:
+    def emit(
+        self, traced: TracedModel, folder: Path, progress: Progress, labels: Labels = None
+    ) -> Emitted:
         """Lower the traced graph in place and write what the target needs into `folder`."""
         ...
 
@@ -46,17 +59,30 @@ class Emitter(Protocol):
 
 
 def emitter_of(
-    profile: Profile, precision: str | None, kernels: bool, measure: bool | None
+    profile: Profile,
+    precision: str | None,
+    kernels: bool,
+    measure: bool | None,
+    metadata: Mapping[str, str] | None = None,
 ) -> Emitter:
     """The emitter for a profile. Raises UsageError if its target lacks the precision."""
+    if metadata and profile.target != "coreml":
+        raise UsageError(
+            f"target {profile.target} has no place for metadata",
+            remedy="leave --metadata out, or export for --target coreml",
+        )
     if profile.target == "tensorrt":
         from attnc.compiler.cli.emit_tensorrt import TensorrtEmitter
 
         return TensorrtEmitter(profile, precision or "fp16", kernels, measure)
+    if profile.target == "coreml":
+        from attnc.compiler.cli.emit_coreml import CoremlEmitter
+
+        return CoremlEmitter(profile, precision or "fp16", metadata or {})
     if precision not in (None, "fp32"):
         raise UsageError(
             f"target {profile.target} computes in fp32, not {precision}",
-            remedy="leave --precision out, or export for --target tensorrt",
+            remedy="leave --precision out, or export for --target tensorrt or coreml",
         )
     return CpuEmitter(profile, kernels, measure)
 
@@ -72,7 +98,9 @@ class CpuEmitter:
         self.profile, self.measure = profile, measure
         self.libraries = host_libraries(profile.resolved_platforms) if kernels else {}
 
-    def emit(self, traced: TracedModel, folder: Path, progress: Progress) -> Emitted:
+    def emit(
+        self, traced: TracedModel, folder: Path, progress: Progress, labels: Labels = None
+    ) -> Emitted:
         """Packed weights, channels-last maps, the kernel libraries."""
         from attnc.compiler.cli.earning import judge
         from attnc.targets.cpu.emit import emit

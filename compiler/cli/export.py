@@ -9,9 +9,12 @@ import typer
 
 from attnc.compiler.cli.options import (
     JsonOption,
+    MetadataOption,
     ModelOptions,
+    PrecisionOption,
     parse_batch,
     parse_image_size,
+    parse_metadata,
     parse_options,
 )
 
@@ -47,13 +50,11 @@ def export(
     profile: Annotated[
         str | None, typer.Option(help="The device: `attnc list profiles`, or a .toml file.")
     ] = None,
-    precision: Annotated[
-        str | None,
-        typer.Option(help="fp32, fp16 or bf16; the target's own without it (tensorrt: fp16)."),
-    ] = None,
+    precision: PrecisionOption = None,
     labels: Annotated[
         Path | None, typer.Option(help="Class names, one per line, to go into the bundle.")
     ] = None,
+    metadata: MetadataOption = None,
     no_kernels: Annotated[
         bool, typer.Option("--no-kernels", help="Leave the kernels out.")
     ] = False,
@@ -88,6 +89,7 @@ def export(
             seed=seed,
             options=parse_options(option),
             labels=labels,
+            metadata=parse_metadata(metadata),
             kernels=not no_kernels,
             measure=False if no_measure else None,
             force=force,

@@ -24,6 +24,23 @@ ModelOptions = Annotated[
 ]
 
 
+PrecisionOption = Annotated[
+    str | None,
+    typer.Option(
+        help="fp32, fp16 or bf16; for coreml also int8w, pal8w, pal6w, pal4w, which store the "
+        "weights so. The target's own without it (tensorrt, coreml: fp16)."
+    ),
+]
+
+MetadataOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KEY=VALUE",
+        help="author, license, version, description or your own, for coreml; repeatable.",
+    ),
+]
+
+
 def parse_options(texts: Sequence[str] | None) -> dict[str, Any]:
     """`["keep=0.7", "fuse=true"]` to arguments; values that are no JSON are texts."""
     options: dict[str, Any] = {}
@@ -38,6 +55,19 @@ def parse_options(texts: Sequence[str] | None) -> dict[str, Any]:
         except ValueError:
             options[key] = value
     return options
+
+
+def parse_metadata(texts: Sequence[str] | None) -> dict[str, str]:
+    """`["author=A. Person"]` to texts by key."""
+    found: dict[str, str] = {}
+    for text in texts or ():
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip() or key in found:
+            raise UsageError(
+                f"--metadata {text!r} is not possible", remedy="KEY=VALUE, each key once"
+            )
+        found[key.strip()] = value
+    return found
 
 
 def parse_image_size(text: str | None) -> tuple[int, int] | None:

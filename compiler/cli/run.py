@@ -34,13 +34,34 @@ def run(
     from attnc.runtimes.attnc_runner import AttncRunner
 
     opened = Bundle.open(bundle)
-    array = _prepare(opened, picture)
-    with AttncRunner(opened, threads, kernels=not no_kernels) as runner:
-        logits = runner.run({runner.inputs[0].name: array})[runner.outputs[0].name][0]
+    if opened.manifest.coreml is not None:
+        logits = _evaluate(opened, picture)
+    else:
+        array = _prepare(opened, picture)
+        with AttncRunner(opened, threads, kernels=not no_kernels) as runner:
+            logits = runner.run({runner.inputs[0].name: array})[runner.outputs[0].name][0]
     rows = _best(logits, top, opened.labels)
     write_json({"picture": str(picture), "top": rows}, json)
     if json != "-":
         _print(picture, rows)
+
+
+def _evaluate(bundle: Bundle, picture: Path) -> NDArray[np.float32]:
+    """The logits of a Core ML bundle, by the evaluator: the same on every machine."""
+    from attnc.compiler.cli.console import note
+    from attnc.runtimes.coreml.cases import takes_pictures
+    from attnc.runtimes.coreml.package import open_package
+    from attnc.runtimes.coreml.verify import evaluate
+    from attnc.runtimes.preprocess import fit, load_picture
+
+    array = _prepare(bundle, picture)
+    entry, rule = bundle.manifest.coreml, bundle.manifest.preprocessing
+    assert entry is not None
+    assert rule is not None
+    note("evaluated by the meaning of the program's operations, not by Core ML")
+    given = fit(load_picture(picture), rule) if takes_pictures(bundle.manifest) else array
+    logits: NDArray[np.float32] = evaluate(open_package(bundle.path / entry.package), given)[0]
+    return logits
 
 
 def _print(picture: Path, rows: list[dict[str, Any]]) -> None:

@@ -32,7 +32,8 @@ def verify(
     """Check a bundle's files, and its outputs against the model it was made from.
 
     Seeded inputs and real photographs, with the kernels and without them; for TensorRT also the
-    engines that can be built here. Exit code 1 if a check fails or none could run.
+    engines that can be built here, for Core ML the package, evaluated operation by operation.
+    Exit code 1 if a check fails or none could run.
     """
     from attnc.compiler.bundle import Bundle
     from attnc.compiler.cli.console import note, print_table, progress, write_json
@@ -58,6 +59,14 @@ def _report(bundle: Bundle, images: Path | None, sm: str | None, shown: Progress
     from attnc.compiler.cli.api import rebuild_reference
     from attnc.compiler.errors import UsageError
 
+    if sm is None and bundle.manifest.target == "coreml":
+        from attnc.compiler.cli.coreml_twin import write_twin
+        from attnc.compiler.source import rebuild
+        from attnc.runtimes.coreml.verify import Source as CoremlSource
+        from attnc.runtimes.coreml.verify import verify_coreml
+
+        coreml = CoremlSource(lambda: rebuild(bundle), lambda folder: write_twin(bundle, folder))
+        return verify_coreml(bundle, coreml, images, shown)
     if bundle.manifest.target == "tensorrt":
         from attnc.compiler.cli.plain import write_plain
         from attnc.runtimes.tensorrt.verify import Source, verify_tensorrt

@@ -1,0 +1,31 @@
+"""A Core ML bundle's source lowered once more, in float32: what `attnc verify` compares as well."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from attnc.compiler.bundle import Bundle
+
+
+def write_twin(bundle: Bundle, folder: Path) -> Path:
+    """Write the float32 package to `folder`; returns its path.
+
+    Raises UnsupportedError or UsageError if the source is not to be had.
+    """
+    from attnc.compiler.pipeline import run_pipeline
+    from attnc.compiler.source import trace_options
+    from attnc.compiler.trace import trace
+    from attnc.passes.pipelines import default
+    from attnc.targets.coreml.emit import Wish, lower_for
+    from attnc.targets.coreml.package import Features, convert, save
+
+    entry = bundle.manifest.coreml
+    assert entry is not None
+    options = trace_options(bundle)
+    traced = trace(options.pop("source"), **options, batch=bundle.manifest.batch)
+    run_pipeline(traced.model, default())
+    picture = bundle.manifest.preprocessing if entry.input == "image" else None
+    lowered = lower_for(traced.model, entry.ios, Wish("fp32", picture), lambda path: {})
+    shape = tuple(int(size) for size in bundle.manifest.inputs[0].shape)
+    features = Features(None if picture is None else shape)
+    return save(convert(lowered.program, entry.ios, features), folder)
