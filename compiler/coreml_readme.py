@@ -15,10 +15,12 @@ def coreml_readme(manifest: Manifest, entry: CoremlEntry) -> str:
 
 
 def _head(manifest: Manifest, entry: CoremlEntry) -> list[str]:
-    shape = "x".join(str(size) for size in manifest.inputs[0].shape)
+    given, made = manifest.inputs[0], manifest.outputs[0]
+    array = f"{given.dtype} [{', '.join(str(size) for size in given.shape)}]"
     height, width = manifest.inputs[0].shape[-2:]
-    takes = f"an RGB picture of {width} x {height} pixels" if entry.input == "image" else shape
-    gives = "`classLabel`, `classLabel_probs` and `logits`" if entry.classifier else "`logits`"
+    takes = f"an RGB picture of {width} x {height} pixels" if entry.input == "image" else array
+    logits = f"`{made.name}` ({made.dtype})"
+    gives = f"`classLabel`, `classLabel_probs` and {logits}" if entry.classifier else logits
     return [
         f"# {manifest.model} for Core ML",
         "",
@@ -77,7 +79,7 @@ def _swift(manifest: Manifest, entry: CoremlEntry) -> list[str]:
         "let model = try MLModel(contentsOf: compiled, configuration: configuration)",
         f'let input = try MLDictionaryFeatureProvider(dictionary: ["{name}": {value}])',
         "let result = try await model.prediction(from: input)",
-        f'let {output} = result.featureValue(for: "{output}")!.multiArrayValue!',
+        f'let logits = result.featureValue(for: "{output}")!.multiArrayValue!',
         *(
             ['let label = result.featureValue(for: "classLabel")!.stringValue']
             if entry.classifier
@@ -94,8 +96,8 @@ def _limits(manifest: Manifest, entry: CoremlEntry) -> list[str]:
     return [
         "## What is known of it",
         "",
-        "The package was evaluated operation by operation by the meaning that MIL's reference "
-        "gives them, on Linux or macOS; on a Mac `attnc verify` runs Core ML itself as well.",
+        "`attnc verify` evaluates the package operation by operation, by the meaning that MIL's "
+        "reference gives them, on any machine; on a Mac it runs Core ML itself as well.",
         "",
         f"What is known to leave the Neural Engine or to be slow there ({listed}) is listed by "
         "`attnc mil . --lint`. Which processor an operation runs on is decided by Core ML.",

@@ -95,7 +95,10 @@ def load_profile(target: str, name: str) -> Profile:
     if name.endswith(".toml"):
         profile = read_profile(Path(name))
         if profile.target != target:
-            raise UsageError(f"profile {name} is for target {profile.target}, not {target}")
+            raise UsageError(
+                f"profile {name} is for target {profile.target}, not {target}",
+                remedy=f"--target {profile.target}, or one of: {', '.join(profile_names(target))}",
+            )
         return profile
     known = profile_names(target)
     if name not in known:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from attnc.compiler.bundle import Bundle
-from attnc.compiler.errors import UnsupportedError
+from attnc.compiler.errors import UnsupportedError, UsageError
 from attnc.compiler.manifest import Manifest, Place
 from attnc.compiler.progress import SILENT, Progress
 from attnc.compiler.staging import check_output, staged_folder
@@ -121,12 +121,19 @@ def open(path: str | Path, *, threads: int | None = None, kernels: bool = True) 
     """The bundle in folder `path`, checked and ready to run.
 
     `threads` sets ONNX Runtime's intra-op threads; `kernels=False` runs on the function bodies.
-    Raises UsageError if it is no intact bundle, MissingRuntimeError if it has kernels for other
-    machines only.
+    Raises UsageError if it is no intact bundle or for Core ML, MissingRuntimeError if it has
+    kernels for other machines only.
     """
     from attnc.runtimes.attnc_runner import AttncRunner
 
-    runner = AttncRunner(Bundle.open(path), threads, kernels=kernels)
+    bundle = Bundle.open(path)
+    if bundle.manifest.coreml is not None:
+        raise UsageError(
+            "the bundle is for Core ML; ONNX Runtime has nothing to run in it",
+            where=str(path),
+            remedy="use `attnc run` and `attnc verify`, or the package on a Mac",
+        )
+    runner = AttncRunner(bundle, threads, kernels=kernels)
     runner.activate()
     return runner
 

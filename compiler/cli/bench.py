@@ -70,7 +70,7 @@ def bench(
         from attnc.compiler.cli.bench_coreml import bench_coreml
 
         effort = Effort(sittings, rounds, burst)
-        given = [option for option in _MEANINGLESS if _given(context, option)]
+        given = [name for name in ("batch", *_MEANINGLESS) if _given(context, name)]
         bench_coreml(opened, against if _given(context, "against") else None, effort, given, json)
         return
     if opened.manifest.target == "tensorrt":

@@ -5,6 +5,7 @@ Ranges for float16 are recorded by the evaluator, on seeded pictures and on phot
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,12 +17,11 @@ from numpy.typing import NDArray
 
 from attnc.compiler.cli.emitting import Emitted, Labels
 from attnc.compiler.coremltools import import_coremltools
-from attnc.compiler.errors import UnsupportedError
-from attnc.compiler.manifest import CoremlEntry, Manifest, Preprocessing
+from attnc.compiler.errors import UnsupportedError, UsageError
+from attnc.compiler.manifest import CoremlEntry, Manifest, Preprocessing, TensorSpec
 from attnc.compiler.progress import Progress
 from attnc.compiler.seeded_input import normalise, seeded_input, seeded_pixels
-from attnc.targets.coreml.emit import Wish, check_precision, device_of, emit
-from attnc.targets.coreml.lower import prepare
+from attnc.targets.coreml.emit import Wish, check_precision, device_of, emit, lower_for
 from attnc.targets.coreml.package import PACKAGE, edit
 from attnc.targets.coreml.precision import Readings
 
@@ -29,10 +29,13 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from attnc.compiler.trace.traced import TracedModel
+    from attnc.runtimes.coreml.package import Package
     from attnc.targets.profile import Profile
 
 #: Ranges are recorded on these seeded inputs.
 RANGE_SEEDS = (21, 22)
+#: Types of ports as manifests name them.
+TYPES = {"fp16": "float16", "fp32": "float32"}
 
 
 class CoremlEmitter:
@@ -42,13 +45,14 @@ class CoremlEmitter:
 
     def __init__(self, profile: Profile, precision: str, metadata: Mapping[str, str]) -> None:
         check_precision(precision)
+        check_metadata(metadata)
         import_coremltools()
         self.profile, self.precision, self.metadata = profile, precision, metadata
         self.device = device_of(profile)
 
     def refusals(self, model: ir.Model) -> Sequence[Any]:
-        """See `Emitter`: operators without a form are refused, none is left."""
-        prepare(model, self.device.ios)
+        """See `Emitter`: operators without a form raise UnsupportedError, none is left."""
+        lower_for(model, self.device.ios, Wish("fp32"), lambda path: {})
         return ()
 
     def emit(
@@ -64,6 +68,7 @@ class CoremlEmitter:
                 where=traced.source.name,
                 remedy="export with --batch 1, and once more for each other batch",
             )
+        check_labels(labels)
         rule = traced.preprocessing if takes_pictures(traced) else None
         wish = Wish(self.precision, rule, labels)
         record = Recorder(tuple(map(int, traced.input.shape)), rule)
@@ -85,6 +90,7 @@ class CoremlEmitter:
             "precision": self.precision,
             "coreml": entry,
             "float32_regions": emission.float32_regions,
+            **ports(traced, opened),
         }
         make = seeded_input if rule is None else partial(_normal_pixels, rule)
         return Emitted(fields, reference_input=make, finish=self._finish)
@@ -101,6 +107,37 @@ class CoremlEmitter:
         if manifest.preprocessing is not None:
             known["attnc.preprocessing"] = resize_rule(manifest.preprocessing)
         edit(folder / PACKAGE, {**known, **self.metadata})
+
+
+def check_metadata(metadata: Mapping[str, str]) -> None:
+    """Raise UsageError for keys that attnc itself writes."""
+    for key in metadata:
+        if key.startswith("attnc."):
+            raise UsageError(
+                f"--metadata {key!r} is written by attnc itself",
+                remedy="take a key that does not begin with `attnc.`",
+            )
+
+
+def check_labels(labels: Labels) -> None:
+    """Raise UsageError for a name that is given twice."""
+    twice = [name for name, count in Counter(labels or ()).items() if count > 1]
+    if twice:
+        raise UsageError(
+            f"two classes have the label {twice[0]!r}; Core ML gives one probability for each name",
+            remedy="tell them apart, as in `crane (bird)` and `crane (machine)`",
+        )
+
+
+def ports(traced: TracedModel, package: Package) -> dict[str, tuple[TensorSpec, ...]]:
+    """Input and logits as the package names them: its names have letters, digits and _ only."""
+    logits = [feature for feature in package.outputs if feature.kind == "tensor"][-1]
+    pairs = ((traced.input, package.inputs[0]), (traced.outputs[0], logits))
+    given, made = (
+        spec.model_copy(update={"name": port.name, "dtype": TYPES.get(port.dtype, spec.dtype)})
+        for spec, port in pairs
+    )
+    return {"inputs": (given,), "outputs": (made,)}
 
 
 def takes_pictures(traced: TracedModel) -> bool:

@@ -31,10 +31,15 @@ def run(
     """Classify a picture: the best classes, with their probabilities."""
     from attnc.compiler.bundle import Bundle
     from attnc.compiler.cli.console import write_json
+    from attnc.compiler.errors import UsageError
     from attnc.runtimes.attnc_runner import AttncRunner
 
     opened = Bundle.open(bundle)
     if opened.manifest.coreml is not None:
+        if threads is not None or no_kernels:
+            raise UsageError(
+                "--threads and --no-kernels mean nothing for a Core ML bundle", remedy="leave them"
+            )
         logits = _evaluate(opened, picture)
     else:
         array = _prepare(opened, picture)
@@ -79,18 +84,19 @@ def _prepare(bundle: Bundle, picture: Path) -> NDArray[np.float32]:
     from attnc.compiler.errors import UnsupportedError, UsageError
     from attnc.runtimes.preprocess import load_picture, preprocess
 
-    rule = bundle.manifest.preprocessing
+    rule, device = bundle.manifest.preprocessing, bundle.manifest.coreml is not None
     if rule is None:
         raise UnsupportedError(
             "the bundle does not say how pictures are prepared: its source did not",
             where=str(bundle.path),
-            remedy="prepare the array yourself and use attnc.open(path).run(...)",
+            remedy="prepare the array yourself and "
+            + ("give it to the package, in Core ML" if device else "use attnc.open(path).run(...)"),
         )
     if bundle.manifest.batch not in (1, "dynamic"):
         raise UsageError(
             f"the bundle takes {bundle.manifest.batch} pictures at once, not one",
             where=str(bundle.path),
-            remedy="export it with --batch 1 or --batch dynamic",
+            remedy="export it with --batch 1" + ("" if device else " or --batch dynamic"),
         )
     return preprocess(load_picture(picture), rule)
 

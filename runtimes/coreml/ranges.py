@@ -83,7 +83,8 @@ class _Recorder:
         if operation.type in _PLAIN_EPSILON:
             return {"epsilon": epsilon, "variance": float(np.abs(x).min())}
         if operation.type == "instance_norm":
-            return {"epsilon": epsilon, "variance": float(x.var(axis=(2, 3)).min())}
+            least = float(x.var(axis=tuple(range(2, x.ndim))).min())
+            return {"epsilon": epsilon, "variance": least}
         if operation.type == "l2_norm":
             return {"epsilon": epsilon, "squares": float((x * x).sum(axis=(-3, -2, -1)).max())}
         if operation.type not in _NORMS:

@@ -23,7 +23,7 @@ LABEL = "classLabel"
 #: What is left to coremltools: unused operations and constants that stand there twice.
 _PASSES = ("common::dead_code_elimination", "common::const_deduplication")
 #: Metadata of coremltools that differ from one export to the next.
-_VARYING = ("date", "time")
+_TOOL, _VARYING = "com.github.apple.coremltools", ("date", "time")
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,9 @@ def edit(path: Path, metadata: Mapping[str, str]) -> None:
             setattr(known, fields[key], value)
         else:
             known.userDefined[key] = value
-    for key in [key for key in known.userDefined if any(word in key for word in _VARYING)]:
-        del known.userDefined[key]
+    for key in [key for key in known.userDefined if key.startswith(_TOOL)]:
+        if any(word in key for word in _VARYING):
+            del known.userDefined[key]
     (path / MODEL).write_bytes(spec.SerializeToString(deterministic=True))
 
 
