@@ -15,13 +15,14 @@ MOST_AXES = 5
 def check_model(model: ir.Model) -> None:
     """Raise UnsupportedError naming the first thing that no ML Program can express."""
     for value in model.graph.inputs:
-        if any(size is None for size in shape(value) or [None]):
+        given = shape(value)
+        if given is None or None in given:
             raise UnsupportedError(
                 f"the input {value.name!r} has a size that is not fixed: {value.shape}",
                 remedy="export with a fixed --batch and --image-size; Core ML's compiler plans "
                 "memory and processors for fixed sizes",
             )
-        if not shape(value):
+        if not given:
             raise UnsupportedError(
                 f"the input {value.name!r} is a single number; Core ML takes tensors",
                 remedy="give it an axis of one entry",

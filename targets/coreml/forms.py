@@ -35,9 +35,10 @@ class Forms:
     def sizes(self, value: ir.Value | None) -> list[int]:
         """The sizes of a value. Raises UnsupportedError if one is not known now."""
         found = shape(value)
-        if value in self._plain and is_var(self._plain[value]):
-            found = list(sizes(self._plain[value]))
-        if found is None or any(size is None for size in found):
+        held = self._plain.get(value) if value is not None else None
+        if (found is None or None in found) and is_var(held):
+            found = list(sizes(held))
+        if found is None or None in found:
             name = value.name if value is not None else "(absent)"
             raise UnsupportedError(
                 f"the shape of {name!r} is not known before the model runs",

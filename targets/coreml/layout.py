@@ -116,14 +116,17 @@ def _beside(value: ir.Value, lead: ir.Value, x: Any, to: Forms) -> Any:
         return to.placed(to.first(value), *plane) if same else None
     if array.size == 1:
         return array.reshape(())
-    return _constant_beside(to, array, plane) if array.ndim <= len(to.sizes(lead)) else None
+    whole = to.sizes(lead)
+    return _constant_beside(to, array, whole, plane) if array.ndim <= len(whole) else None
 
 
-def _constant_beside(to: Forms, array: Array, plane: Sequence[int]) -> Any:
-    made = channels_first(array)
-    if made.shape[2:] == (1, 1):
-        return to.placed(made, *(1 for _ in plane))
-    return to.placed(made, *plane) if math.prod(made.shape[2:]) == math.prod(plane) else None
+def _constant_beside(to: Forms, array: Array, whole: Sequence[int], plane: Sequence[int]) -> Any:
+    array = array.reshape((1,) * (len(whole) - array.ndim) + array.shape)
+    batch, *middle, channels = array.shape
+    if math.prod(middle) == 1:
+        return to.placed(channels_first(array), *(1 for _ in plane))
+    array = np.broadcast_to(array, (batch, *whole[1:-1], channels))
+    return to.placed(channels_first(array), *plane)
 
 
 def unary(node: ir.Node, to: Forms) -> bool:
@@ -162,7 +165,7 @@ def layer_norm(node: ir.Node, to: Forms) -> bool:
 def gather(node: ir.Node, to: Forms) -> bool:
     """One token, or a run of them."""
     x, index = node.inputs[0], ints(node.inputs[1])
-    if not to.is_first(x) or index is None:
+    if not to.is_first(x) or not index or len(to.sizes(node.outputs[0])) > 3:
         return False
     _, *middle, _ = to.sizes(x)
     if len(middle) != 1 or attribute(node, "axis", 0) != 1:
@@ -190,6 +193,8 @@ def slice_tokens(node: ir.Node, to: Forms) -> bool:
     if len(whole) != 3 or axis % 3 != 1 or steps != [1]:
         return False
     begin, end, _ = slice(begin, end).indices(whole[1])
+    if begin >= end:
+        return False
     to.set_first(node.outputs[0], _tokens(to, x, begin, end))
     return True
 

@@ -6,7 +6,8 @@ as its function body, and refused if that has a node without one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -67,8 +68,7 @@ def prepare(model: ir.Model, ios: int) -> None:
     if left:
         run_pipeline(model, clean())
     join_projections(model)
-    if ios < FUSED_FROM:
-        fold_scales(model)
+    fold_scales(model, operator=ios >= FUSED_FROM)
 
 
 def lower(model: ir.Model, options: Options) -> Lowered:
@@ -81,15 +81,17 @@ def lower(model: ir.Model, options: Options) -> Lowered:
     Builder.name_count.clear()
     writer = Writer(options.ios, options.half, options.kept)
     forms = Forms(writer)
-    inputs = {
-        _name(value): _placeholder(value, forms, options.half) for value in model.graph.inputs
-    }
+    graph = model.graph
+    names = _names([*graph.inputs, *graph.outputs])
+    given = dict(zip(names, graph.inputs, strict=False))
+    inputs = {name: _placeholder(value, forms, options.half) for name, value in given.items()}
     with Function(inputs, opset_version=target_of(options.ios)) as function:
-        for value in model.graph.inputs:
-            forms.set(value, function.inputs[_name(value)])
-        for node in model.graph:
+        for name, value in given.items():
+            forms.set(value, function.inputs[name])
+        for node in graph:
             _lower_node(node, forms)
-        outputs = [_result(value, forms) for value in model.graph.outputs]
+        pairs = zip(graph.outputs, names[len(given) :], strict=True)
+        outputs = [_result(value, name, forms) for value, name in pairs]
         if options.classifier:
             outputs.insert(0, _probabilities(outputs[0], forms))
         function.set_outputs(outputs)
@@ -114,11 +116,18 @@ def _lower_node(node: ir.Node, forms: Forms) -> None:
     )
 
 
-def _name(value: ir.Value) -> str:
-    import re
-
-    name = re.sub(r"\W", "_", value.name or "input")
-    return name if not name[0].isdigit() else f"input_{name}"
+def _names(values: Sequence[ir.Value]) -> list[str]:
+    """Identifiers for the features, no two alike."""
+    found = [PROBABILITIES]
+    for value in values:
+        stem = re.sub(r"\W", "_", value.name or "input", flags=re.ASCII)
+        stem = name = stem if not stem[0].isdigit() else f"input_{stem}"
+        count = 0
+        while name in found:
+            count += 1
+            name = f"{stem}_{count}"
+        found.append(name)
+    return found[1:]
 
 
 def _placeholder(value: ir.Value, forms: Forms, half: bool) -> Any:
@@ -138,12 +147,12 @@ def _placeholder(value: ir.Value, forms: Forms, half: bool) -> Any:
     return Builder.placeholder(shape=forms.sizes(value), dtype=kinds[value.dtype])
 
 
-def _result(value: ir.Value, forms: Forms) -> Any:
-    """An output of the graph under its own name; one that is held by nothing else is renamed."""
+def _result(value: ir.Value, name: str, forms: Forms) -> Any:
+    """An output of the graph under this name; one that is held by nothing else is renamed."""
     x = forms.plain(value)
     alone = is_var(x) and x.op is not None and len(x.op.outputs) == 1
     made = x if alone and forms.claim(x) else forms.emit("identity", x=x)
-    made.name = _name(value)
+    made.name = name
     return made
 
 

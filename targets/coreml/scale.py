@@ -2,7 +2,8 @@
 
 Linear(w, b) -> Attention(scale)   =>   Linear(w', b') -> Attention(1), rows of the queries scaled
 
-For programs without the attention operator of iOS 18, where the scale costs an operation a layer.
+The scale would cost an operation a layer, but in the attention operator of iOS 18, which divides by
+the root of the width itself: with `operator` only windows, which it does not serve, are folded.
 """
 
 from __future__ import annotations
@@ -18,14 +19,16 @@ _WINDOWS = tuple(f"WindowAttention{kind}" for kind in ("", "Bare", "Pooled", "Po
 _LAYERS = ("Linear", "NormLinear", "FusedConv")
 
 
-def fold_scales(model: ir.Model) -> int:
+def fold_scales(model: ir.Model, *, operator: bool = False) -> int:
     """In place; how many layers took a scale up."""
-    return sum(_fold(node, model.graph) for node in list(model.graph) if is_fused(node, *_LAYERS))
+    readers = _WINDOWS if operator else (*_PACKED, *_WINDOWS)
+    layers = [node for node in model.graph if is_fused(node, *_LAYERS)]
+    return sum(_fold(node, model.graph, readers) for node in layers)
 
 
-def _fold(layer: ir.Node, graph: ir.Graph) -> bool:
+def _fold(layer: ir.Node, graph: ir.Graph, readers: tuple[str, ...]) -> bool:
     """If all that read the layer score with the same queries and scale."""
-    users = _users(layer.outputs[0])
+    users = _users(layer.outputs[0], readers)
     found = {_queries(user) for user in users if user is not None}
     weight, bias = const(layer.inputs[1]), const(layer.inputs[2])
     if not users or None in users or len(found) != 1 or weight is None or bias is None:
@@ -45,14 +48,14 @@ def _fold(layer: ir.Node, graph: ir.Graph) -> bool:
     return True
 
 
-def _users(value: ir.Value) -> set[ir.Node | None]:
+def _users(value: ir.Value, readers: tuple[str, ...]) -> set[ir.Node | None]:
     """Attentions that take their queries from it; None for any other reader."""
     found: set[ir.Node | None] = {None} if value.is_graph_output() else set()
     for use in value.uses():
         node = use.node
         if is_op(node, "Transpose") and attribute(node, "perm") == [0, 2, 3, 1]:
-            found |= _users(node.outputs[0])
-        elif is_fused(node, *_PACKED, *_WINDOWS):
+            found |= _users(node.outputs[0], readers)
+        elif is_fused(node, *readers):
             found.add(node if _reads_queries(node, value) else None)
         else:
             found.add(None)
@@ -66,7 +69,20 @@ def _reads_queries(node: ir.Node, value: ir.Value) -> bool:
     if is_fused(node, *_WINDOWS):
         return node.inputs[0] is value and value not in list(node.inputs)[1:]
     place = 1 if is_fused(node, "SelectTokens") else 0
-    return node.inputs[place] is value and (place == 0 or node.inputs[0] is not value)
+    if node.inputs[place] is not value or (place == 1 and node.inputs[0] is value):
+        return False
+    return node.inputs[place + 1] is not value or not _overlapping(node)
+
+
+def _overlapping(node: ir.Node) -> bool:
+    """Whether channels of the queries are keys or values as well."""
+    at, width, _ = _queries(node)
+    others = [(attribute(node, "k_at"), width or 0)]
+    if "v_at" in node.attributes:
+        others.append(
+            (attribute(node, "v_at"), attribute(node, "heads") * attribute(node, "dim_v"))
+        )
+    return any(at < begin + count and begin < at + (width or 0) for begin, count in others)
 
 
 def _queries(node: ir.Node) -> tuple[int, int | None, float]:

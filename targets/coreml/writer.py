@@ -120,7 +120,7 @@ class Writer:
         stem = "input"
         if self.node is not None:
             stem = torch_module(self.node) or self.node.name or self.node.op_type
-        stem = re.sub(r"\W+", "_", f"{stem}_{kind}").strip("_")
+        stem = re.sub(r"\W+", "_", f"{stem}_{kind}", flags=re.ASCII).strip("_")
         stem = stem if not stem[0].isdigit() else f"op_{stem}"
         count = self._counts.get(stem, 0)
         self._counts[stem] = count + 1

@@ -62,7 +62,8 @@ def slot_cluster(node: ir.Node, to: Forms) -> None:
     product = _product(to, s, x, turned_x=True)
     lengths = _product(to, _lengths(to, s), _lengths(to, x), turned_x=True)
     scale = attribute(node, "scale")
-    least = LOWS["fp16"].smallest if to.emit.half else abs(LEAST_LENGTH / scale)
+    least = LOWS["fp16"].smallest if to.emit.half else LEAST_LENGTH / abs(scale)
+    least = math.copysign(least, scale)  # added to lengths over the scale, which have its sign
     lengths = to.emit("linear_activation", x=lengths, alpha=1 / scale, beta=least)
     cosines = to.emit("real_div", x=product, y=lengths)
     share = to.emit("softmax", x=cosines, axis=-1)
