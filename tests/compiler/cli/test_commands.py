@@ -30,12 +30,12 @@ def test_help_names_every_command_and_loads_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "heavy: []"
-    for command in ("export", "verify", "bench", "run", "explain", "list", "doctor"):
+    for command in ("export", "verify", "bench", "run", "explain", "mil", "list", "doctor"):
         assert command in done.stdout
 
 
 @pytest.mark.parametrize(
-    "command", ["export", "verify", "bench", "run", "explain", "list", "doctor"]
+    "command", ["export", "verify", "bench", "run", "explain", "mil", "list", "doctor"]
 )
 def test_every_command_explains_itself(cli: Any, command: str) -> None:
     done = cli(command, "--help")
