@@ -56,7 +56,7 @@ def _evaluate(bundle: Bundle, picture: Path) -> NDArray[np.float32]:
     from attnc.compiler.cli.console import note
     from attnc.runtimes.coreml.cases import takes_pictures
     from attnc.runtimes.coreml.package import open_package
-    from attnc.runtimes.coreml.verify import evaluate
+    from attnc.runtimes.coreml.judging import evaluate
     from attnc.runtimes.preprocess import fit, load_picture
 
     array = _prepare(bundle, picture)

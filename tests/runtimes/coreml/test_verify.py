@@ -13,7 +13,7 @@ from torch import nn
 
 from attnc.compiler.bundle import Bundle
 from attnc.compiler.errors import UsageError
-from attnc.runtimes.coreml.verify import STAGE_COSINE
+from attnc.runtimes.coreml.judging import STAGE_COSINE
 
 pytest.importorskip("coremltools")
 

@@ -1,0 +1,196 @@
+"""How a Core ML bundle's evaluations are judged: against the source, by precision.
+
+Float16 rounds everything, so its logits are compared by cosine; what the model chooses by rank may
+swap where two scores are closer than rounding, which is looked up and said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from attnc.compiler.bundle import Bundle
+from attnc.compiler.progress import Progress
+from attnc.runtimes.checks import Check
+from attnc.runtimes.compare import Comparison, compare
+from attnc.runtimes.coreml.cases import Array, Case, Reference
+from attnc.runtimes.coreml.evaluator import Evaluator
+from attnc.runtimes.coreml.package import Package
+from attnc.runtimes.coreml.rankings import Rankings, first_swap
+from attnc.runtimes.coreml.stages import Collector, Stage, compare_stages, stage_outputs
+from attnc.runtimes.reference import half_function
+from attnc.runtimes.tolerance import Tolerance, tolerance_of
+from attnc.runtimes.verify import closest_classes
+
+if TYPE_CHECKING:
+    from torch import nn
+
+#: Least cosine of logits that float16 arithmetic, or weights of so many bits, may give.
+COSINES = {"fp16": 0.9999, "int8w": 0.999, "pal8w": 0.999, "pal6w": 0.99, "pal4w": 0.9}
+#: The same where float16 keeps another token than float32, by scores closer than rounding.
+SWAPPED = 0.999
+#: Where the model hides what it does not choose: times its source's distance in float16.
+TIMES = 2.0
+STAGE_COSINE = 0.999
+#: A lead of the first class, as a share of the largest logit, that float16 does not tell apart.
+NEAR = 1e-3
+
+
+class Judge:
+    """Compares evaluations with the source, by the rules for this bundle."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        module: nn.Module | Path | None,
+        reference: Reference | None,
+        recorded: Sequence[Case],
+        live: Sequence[Case],
+    ) -> None:
+        self.module = module
+        self.cases = (*recorded, *live)
+        self._own: float | None = None
+        self.rankings: dict[str, Rankings] = {}  # of float32, by case
+        pairs = [(case.array, case.expected) for case in recorded]
+        self.tolerance: Tolerance = tolerance_of(
+            bundle, reference, pairs, [case.array for case in live]
+        )
+
+    def parity(
+        self,
+        package: Package,
+        cases: Sequence[Case],
+        precision: str,
+        progress: Progress,
+        *,
+        top1: bool = True,
+    ) -> list[Check]:
+        """One check of all cases together, one of each, and of photographs the first class."""
+        progress.stage(f"evaluating the program, {precision}", len(cases))
+        results, each = [], []
+        name = f"mlprogram.parity.{precision}"
+        for case in cases:
+            rankings = Rankings()
+            distance = compare(evaluate(package, case.given, rankings), case.expected)
+            if precision == "fp32":
+                self.rankings[case.name] = rankings
+            each.append(self._check(f"{name}/{case.name}", case, distance, precision, rankings))
+            results.append((case, distance))
+            progress.advance()
+        checks = [_worst(name, each), *each]
+        return [*checks, *(self._top1(results, precision) if top1 else ())]
+
+    def _check(
+        self, name: str, case: Case, distance: Comparison, precision: str, rankings: Rankings
+    ) -> Check:
+        if precision == "fp32":
+            limit, value = self.tolerance.limit(case.expected), distance.relative
+            good, note = value <= limit, self.tolerance.note or "relative error"
+        else:
+            limit, note = self._least_cosine(case, precision, rankings)
+            good, value = distance.cosine >= limit, distance.cosine
+        if not np.isfinite(distance.relative):
+            return Check(name, "failed", None, limit, "the output holds NaN or infinite values")
+        return Check(name, "verified" if good else "failed", value, limit, note)
+
+    def _least_cosine(self, case: Case, precision: str, rankings: Rankings) -> tuple[float, str]:
+        least = COSINES[precision]
+        if self.tolerance.discontinuous and self.module is not None:
+            own = self._worst_of_source()
+            note = f"cosine; the model chooses, and its source in float16 gives {own:.5f}"
+            return min(least, 1 - TIMES * (1 - own)), note
+        float32 = self.rankings.get(case.name)
+        swap = first_swap(float32, rankings) if float32 is not None else None
+        if swap is None or not swap.near:
+            return least, "cosine"
+        note = (
+            f"cosine; {swap.count} of {swap.chosen} tokens at {swap.operation} are others than in "
+            f"float32, their scores within {swap.gap:.1e} of the cut"
+        )
+        return min(least, SWAPPED), note
+
+    def _worst_of_source(self) -> float:
+        """The least cosine of the source in float16 with itself; 1 where it has no float16."""
+        if self._own is None:
+            self._own = 1.0
+            half = half_function(self.module)
+            try:
+                for case in self.cases if half is not None else ():
+                    found = compare(half(case.array), case.expected)
+                    self._own = min(self._own, found.cosine)
+            except RuntimeError:  # float32 is written into its code
+                self._own = 1.0
+        return self._own
+
+    def _top1(self, results: Sequence[tuple[Case, Comparison]], precision: str) -> list[Check]:
+        photos = [(case, distance) for case, distance in results if case.photo]
+        if not photos:
+            reason = "no photographs, or no source to compare with"
+            return [Check("mlprogram.top1", "not-verified", reason=reason)]
+        wrong = [case.name for case, distance in photos if distance.top1 < 1.0]
+        share = 1 - len(wrong) / len(photos)
+        if not wrong:
+            return [Check("mlprogram.top1", "verified", 1.0, 1.0)]
+        lead = min(closest_classes(c.expected) for c, _ in photos if c.name in wrong)
+        reason = f"another class comes first on {', '.join(wrong)} (lead {lead:.1e} of the logits)"
+        near = self.tolerance.discontinuous or precision in ("pal4w", "pal6w") or lead < NEAR
+        return [Check("mlprogram.top1", "not-verified" if near else "failed", share, 1.0, reason)]
+
+    def stages(
+        self, package: Package, origins: Mapping[str, Any], cases: Sequence[Case]
+    ) -> list[Check]:
+        """Where the program parts from the source: informs, the logits decide."""
+        if self.module is None or isinstance(self.module, Path) or not cases:
+            reason = "the source is no torch module whose stages could be watched"
+            return [Check("mlprogram.stages", "not-verified", reason=reason)]
+        outputs = stage_outputs(self.module, cases[0].array)
+        collected = Collector(outputs, origins)
+        evaluate(package, cases[0].given, collected)
+        return _stage_checks(compare_stages(outputs, collected))
+
+
+def _stage_checks(stages: Sequence[Stage]) -> list[Check]:
+    """One check of each stage that was found, and one line of those that were not."""
+    checks, lost = [], []
+    for stage in stages:
+        distance = stage.distance
+        if distance is None or not distance.cosine >= STAGE_COSINE:
+            lost.append(stage.name)
+            continue
+        name, note = f"mlprogram.stage/{stage.name}", f"cosine; relative {distance.relative:.1e}"
+        checks.append(Check(name, "verified", distance.cosine, STAGE_COSINE, note))
+    if lost:
+        reason = f"no value is the output of {', '.join(lost)}: fused over its border, or wrong"
+        checks.append(Check("mlprogram.stages", "not-verified", reason=reason))
+    return checks
+
+
+def _worst(name: str, checks: Sequence[Check]) -> Check:
+    """All cases in one line: the first that failed, or the one nearest to its limit."""
+    if not checks:
+        return Check(name, "not-verified", reason="no inputs with known outputs")
+    failed = [check for check in checks if check.status == "failed"]
+    parts = failed or sorted(checks, key=_margin)
+    chosen = parts[0]
+    where = chosen.name.partition("/")[2]
+    reason = f"worst of {len(checks)} inputs: {where}; {chosen.reason}"
+    return Check(name, chosen.status, chosen.value, chosen.limit, reason)
+
+
+def _margin(check: Check) -> float:
+    """The share of what is allowed that is left: cosines lie over their limit, errors under it."""
+    value, limit = check.value or 0.0, check.limit or 0.0
+    return (value - limit) / max(1 - limit, 1e-12) if value >= limit else 1 - value / limit
+
+
+def evaluate(package: Package, given: Any, watch: Any = None) -> Array:
+    """The program's logits for a picture or an array."""
+    feature = package.inputs[0]
+    if isinstance(given, np.ndarray):
+        given = given.astype(np.float16 if feature.dtype == "fp16" else np.float32)
+    results = Evaluator(package).run({feature.name: given}, watch)
+    tensors = [f.name for f in package.outputs if f.kind == "tensor"]
+    return np.asarray(results[tensors[-1]], np.float32)
