@@ -2,7 +2,7 @@
 
 Where two scores are closer than rounding, float16 may keep the one token and drop the other: the
 logits then differ by what one token is worth. Such a swap is told apart from a wrong program by
-the scores at the cut.
+the scores at the cut. A ranking of tokens that an earlier one chose is followed back to these.
 """
 
 from __future__ import annotations
@@ -53,11 +53,12 @@ def first_swap(one: Rankings, other: Rankings) -> Swap | None:
 
     Later rankings work on other tokens by then, and are not compared.
     """
+    known_one, known_other = _Tokens(), _Tokens()
     for name, mine in one.found.items():
         theirs = other.found.get(name)
         if theirs is None or theirs[1].shape != mine[1].shape:
             continue
-        pairs = list(zip(_rows(mine), _rows(theirs), strict=True))
+        pairs = list(zip(known_one.rows(mine), known_other.rows(theirs), strict=True))
         gaps = [gap for a, b in pairs for gap in (*_gaps(a, b), *_gaps(b, a))]
         if gaps:
             chosen = int(mine[1].size)
@@ -65,10 +66,31 @@ def first_swap(one: Rankings, other: Rankings) -> Swap | None:
     return None
 
 
-def _rows(ranking: tuple[Array, Array]) -> list[tuple[Array, Array]]:
-    """Values and indices of each row that was ranked."""
-    values, indices = (part.reshape(-1, part.shape[-1]) for part in ranking)
-    return list(zip(values, indices, strict=True))
+class _Tokens:
+    """Which tokens of the picture the places of the last ranking are."""
+
+    def __init__(self) -> None:
+        self.held: list[Array] = []
+
+    def rows(self, ranking: tuple[Array, Array]) -> list[tuple[Array, Array]]:
+        """Values and tokens of each row that was ranked; afterwards these are the tokens."""
+        values, places = (part.reshape(-1, part.shape[-1]) for part in ranking)
+        if len(self.held) == len(places) and all(map(_follows, self.held, places)):
+            tokens = [_at(held, row) for held, row in zip(self.held, places, strict=True)]
+        else:
+            tokens = list(places)
+        self.held = tokens
+        return list(zip(values, tokens, strict=True))
+
+
+def _follows(held: Array, places: Array) -> bool:
+    """Whether these places can be among the tokens held, and the one that the rest is fused to."""
+    return int(places.max()) <= len(held) and len(places) <= len(held) + 1
+
+
+def _at(held: Array, places: Array) -> Array:
+    """The tokens at these places; the one behind the last is none of the picture's."""
+    return np.append(held, -1 - len(held))[places]
 
 
 def _gaps(mine: Sequence[Any], theirs: Sequence[Any]) -> list[float]:

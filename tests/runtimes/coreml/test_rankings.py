@@ -44,8 +44,8 @@ def test_a_wide_gap_is_no_rounding() -> None:
 
 
 def test_the_first_that_differs_counts() -> None:
-    one = watched(("a", [3, 2], [5, 7]), ("b", [2, 1], [0, 1]))
-    swap = first_swap(one, watched(("a", [3, 2], [5, 7]), ("b", [2, 1], [0, 2])))
+    one = watched(("a", [3, 2], [5, 7]), ("b", [2, 1], [4, 1]))
+    swap = first_swap(one, watched(("a", [3, 2], [5, 7]), ("b", [2, 1], [4, 2])))
     assert swap is not None
     assert swap.operation == "b"
 
@@ -54,3 +54,13 @@ def test_rankings_of_other_programs_are_left_alone() -> None:
     one = watched(("a", [3, 2], [5, 7]))
     assert first_swap(one, watched(("other", [3, 2], [1, 2]))) is None
     assert first_swap(one, watched(("a", [3, 2, 1], [1, 2, 3]))) is None
+
+
+def test_tokens_are_followed_through_an_earlier_ranking() -> None:
+    """The same tokens in another order are at other places of what is ranked next."""
+    one = watched(("a", [3, 2, 1], [5, 7, 1]), ("b", [2, 1], [0, 3]))
+    other = watched(("a", [3, 2, 1], [7, 5, 1]), ("b", [2, 1], [1, 3]))
+    assert first_swap(one, other) is None
+    swap = first_swap(one, watched(("a", [3, 2, 1], [7, 5, 1]), ("b", [2, 1], [0, 3])))
+    assert swap is not None
+    assert (swap.operation, swap.count) == ("b", 1)
