@@ -14,6 +14,7 @@ from attnc.compiler.cli.export import export
 from attnc.compiler.cli.guard import GuardedGroup
 from attnc.compiler.cli.listing import list_things
 from attnc.compiler.cli.mil import mil
+from attnc.compiler.cli.package import package
 from attnc.compiler.cli.run import run
 from attnc.compiler.cli.verify import verify
 
@@ -57,6 +58,7 @@ app.command("crossover")(crossover)
 app.command("run")(run)
 app.command("explain")(explain)
 app.command("mil")(mil)
+app.command("package")(package)
 app.command("list")(list_things)
 app.command("doctor")(doctor)
 

@@ -1,0 +1,47 @@
+"""Templates become a folder: each `.j2` file is rendered, and `__name__` in its path replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+TEMPLATES = Path(__file__).parent / "templates"
+NAME = "__name__"
+_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def render_tree(kind: str, folder: Path, name: str, values: Mapping[str, object]) -> None:
+    """Render all templates of a kind into `folder`; an unknown variable is an error."""
+    root = TEMPLATES / kind
+    environment = _environment(root)
+    for template in sorted(root.rglob("*.j2")):
+        inner = template.relative_to(root).as_posix()
+        path = folder / inner.removesuffix(".j2").replace(NAME, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = environment.get_template(inner).render(name=name, **values)
+        path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def swift_text(value: str) -> str:
+    """A string literal of Swift."""
+    escaped = (_ESCAPES.get(sign) or _visible(sign) for sign in value)
+    return f'"{"".join(escaped)}"'
+
+
+def _visible(sign: str) -> str:
+    return sign if sign.isprintable() else f"\\u{{{ord(sign):x}}}"
+
+
+def _environment(root: Path) -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(root),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    environment.filters["swift_text"] = swift_text
+    return environment
