@@ -55,8 +55,8 @@ def _evaluate(bundle: Bundle, picture: Path) -> NDArray[np.float32]:
     """The logits of a Core ML bundle, by the evaluator: the same on every machine."""
     from attnc.compiler.cli.console import note
     from attnc.runtimes.coreml.cases import takes_pictures
-    from attnc.runtimes.coreml.package import open_package
     from attnc.runtimes.coreml.judging import evaluate
+    from attnc.runtimes.coreml.package import open_package
     from attnc.runtimes.preprocess import fit, load_picture
 
     array = _prepare(bundle, picture)

@@ -115,12 +115,10 @@ class Judge:
     def _worst_of_source(self) -> float:
         """The least cosine of the source in float16 with itself; 1 where it has no float16."""
         if self._own is None:
-            self._own = 1.0
-            half = half_function(self.module)
+            self._own, half = 1.0, half_function(self.module)
             try:
-                for case in self.cases if half is not None else ():
-                    found = compare(half(case.array), case.expected)
-                    self._own = min(self._own, found.cosine)
+                cosines = [_cosine(half, case) for case in self.cases] if half is not None else []
+                self._own = min(cosines, default=1.0)
             except RuntimeError:  # float32 is written into its code
                 self._own = 1.0
         return self._own
@@ -150,6 +148,10 @@ class Judge:
         collected = Collector(outputs, origins)
         evaluate(package, cases[0].given, collected)
         return _stage_checks(compare_stages(outputs, collected))
+
+
+def _cosine(run: Reference, case: Case) -> float:
+    return compare(run(case.array), case.expected).cosine
 
 
 def _stage_checks(stages: Sequence[Stage]) -> list[Check]:

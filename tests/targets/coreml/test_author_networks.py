@@ -23,10 +23,10 @@ from attnc.passes.clean.constants import ConstantsToInitializers
 from attnc.passes.clean.infer import InferShapes
 from attnc.passes.pipelines import default
 from attnc.runtimes.compare import compare
+from attnc.runtimes.coreml.judging import evaluate
 from attnc.runtimes.coreml.package import Package, open_package
 from attnc.runtimes.coreml.program import TensorType
 from attnc.runtimes.coreml.ranges import record_ranges
-from attnc.runtimes.coreml.judging import evaluate
 from attnc.runtimes.reference import reference_function
 from attnc.targets.coreml.emit import Wish, lower_for
 from attnc.targets.coreml.package import Features, convert, save
