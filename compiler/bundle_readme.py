@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from attnc.compiler.android_readme import PACKAGED_LIBRARY, android_lines
 from attnc.compiler.coreml_readme import coreml_readme
 from attnc.compiler.manifest import Manifest, TensorSpec
 from attnc.compiler.tensorrt_readme import tensorrt_lines
@@ -11,7 +12,8 @@ def bundle_readme(manifest: Manifest) -> str:
     """Markdown text for `README.md`."""
     if manifest.coreml is not None:
         return coreml_readme(manifest, manifest.coreml)
-    code = [*_python(manifest), *_cpp(manifest)]
+    first = android_lines if manifest.target == "android" else _python
+    code = [*first(manifest), *_cpp(manifest)]
     return "\n".join([*_head(manifest), *tensorrt_lines(manifest), *code, *_tail(manifest)])
 
 
@@ -28,7 +30,21 @@ def _head(manifest: Manifest) -> list[str]:
         f"- input: {inputs}",
         f"- output: {outputs}",
         *_kernel_lines(manifest),
+        *_ort_format_lines(manifest),
         "",
+    ]
+
+
+def _ort_format_lines(manifest: Manifest) -> list[str]:
+    """The second model file, and what is different about it."""
+    entry = manifest.ort_format
+    if entry is None:
+        return []
+    needs = " It has no function bodies: without the library it does not load."
+    return [
+        f"- `{entry.model}`: the same in ORT format, optimised for Arm by ONNX Runtime "
+        f"{entry.converter}; reduced builds read it as well." + (needs if manifest.kernels else ""),
+        f"- `{entry.operators}`: the operators that a reduced build must have for it",
     ]
 
 
@@ -39,7 +55,7 @@ def _kernel_lines(manifest: Manifest) -> list[str]:
         return ["- kernels: none; the model runs on standard operators"]
     listed = [f"`{library.path}` ({library.target})" for library in manifest.kernels]
     return [
-        f"- kernels: {', '.join(listed)}. Without a kernel library the same file gives the same "
+        f"- kernels: {', '.join(listed)}. Without a kernel library `model.onnx` gives the same "
         "output, slower, on standard operators."
     ]
 
@@ -57,7 +73,8 @@ def _python(manifest: Manifest) -> list[str]:
         "",
         "options = ort.SessionOptions()",
         *_python_library(manifest),
-        'session = ort.InferenceSession("model.onnx", options)',
+        'session = ort.InferenceSession("model.onnx", options)'
+        + _or_else(manifest, '  # or "model.ort"'),
         f"x = np.zeros(({shape}), np.{_input(manifest).dtype})",
         f'{manifest.outputs[0].name} = session.run(None, {{"{_input(manifest).name}": x}})[0]',
         "```",
@@ -82,12 +99,6 @@ def _python_library(manifest: Manifest) -> list[str]:
 
 def _cpp(manifest: Manifest) -> list[str]:
     shape = ", ".join(str(size if isinstance(size, int) else 1) for size in _input(manifest).shape)
-    register = [
-        f'options.RegisterCustomOpsLibrary(ORT_TSTR("{library.path}"));'
-        + (f"  // on {library.target}" if len(manifest.kernels) > 1 else "")
-        for library in manifest.kernels
-    ]
-    register = [register[0], *[f"// {line}" for line in register[1:]]] if register else []
     return [
         "## C++",
         "",
@@ -99,8 +110,9 @@ def _cpp(manifest: Manifest) -> list[str]:
         "int main() {",
         "  Ort::Env env;",
         "  Ort::SessionOptions options;",
-        *[f"  {line}" for line in register],
-        '  Ort::Session session(env, ORT_TSTR("model.onnx"), options);',
+        *[f"  {line}" for line in _cpp_library(manifest)],
+        '  Ort::Session session(env, ORT_TSTR("model.onnx"), options);'
+        + _or_else(manifest, '  // or "model.ort"'),
         f"  std::array<int64_t, {len(_input(manifest).shape)}> shape{{{shape}}};",
         "  int64_t count = 1;",
         "  for (int64_t size : shape) count *= size;",
@@ -117,6 +129,21 @@ def _cpp(manifest: Manifest) -> list[str]:
         "```",
         "",
     ]
+
+
+def _cpp_library(manifest: Manifest) -> list[str]:
+    """The first library is registered; the others stand beside it as comments."""
+    android = manifest.target == "android"
+    register = [
+        f'options.RegisterCustomOpsLibrary(ORT_TSTR("{PACKAGED_LIBRARY if android else path}"));'
+        + (f"  // on {target}" if len(manifest.kernels) > 1 else "")
+        for path, target in ((library.path, library.target) for library in manifest.kernels)
+    ]
+    return [register[0], *[f"// {line}" for line in register[1:]]] if register else []
+
+
+def _or_else(manifest: Manifest, words: str) -> str:
+    return words if manifest.ort_format is not None else ""
 
 
 def _tail(manifest: Manifest) -> list[str]:

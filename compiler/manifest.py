@@ -9,30 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from attnc.compiler.errors import UnsupportedError, UsageError
+from attnc.compiler.manifest_parts import OrtFormatEntry, Part, RelativePath
 
 VERSION = 1
 FORMAT: Final = "attnc-bundle"
 FILE_NAME = "manifest.json"
-
-
-def _stay_inside(path: str) -> str:
-    if ".." in path.split("/"):
-        raise ValueError("must not leave the bundle")
-    return path
-
-
-RelativePath = Annotated[str, Field(pattern=r"^[\w.-]+(/[\w.-]+)*$"), AfterValidator(_stay_inside)]
-
-
-class Part(BaseModel):
-    """Base of all parts: closed and frozen."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class FileEntry(Part):
@@ -70,7 +56,7 @@ class SourceInfo(Part):
 
     kind: Literal["registry", "factory", "module", "onnx", "exported-program"]
     name: str
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default={})
     seed: int | None = None
     checkpoint_name: str | None = None
     checkpoint_sha256: str | None = None
@@ -207,6 +193,7 @@ class Manifest(Part):
     float32_regions: tuple[Place, ...] = ()
     tensorrt: TensorrtEntry | None = None
     coreml: CoremlEntry | None = None
+    ort_format: OrtFormatEntry | None = None
     reference: tuple[ReferenceCase, ...]
     built_with: dict[str, str]
     files: tuple[FileEntry, ...]

@@ -15,20 +15,28 @@ from attnc.runtimes.runner import Feed, Outputs, Runner
 class AttncRunner(Runner):
     """Runs a bundle; `kernels=False` runs the function bodies, in standard operators, slower.
 
-    A bundle that was exported without kernels runs on its bodies either way.
+    A bundle that was exported without kernels runs on its bodies either way. `library` takes the
+    place of the bundle's own.
     """
 
     name: ClassVar[str] = "attnc"
 
-    def __init__(self, bundle: Bundle, threads: int | None = None, *, kernels: bool = True) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        threads: int | None = None,
+        *,
+        kernels: bool = True,
+        library: Path | None = None,
+    ) -> None:
         self.bundle, self.kernels = bundle, kernels
-        self._threads = threads
+        self._threads, self._library = threads, library
         self._session: Any = None
         self.inputs, self.outputs = bundle.manifest.inputs, bundle.manifest.outputs
 
     def activate(self) -> None:
         """Create the session. Raises MissingRuntimeError if no kernel library fits this CPU."""
-        library = host_library(self.bundle) if self.kernels else None
+        library = (self._library or host_library(self.bundle)) if self.kernels else None
         options = session_options(self._threads, library)
         self._session = open_session(self.bundle.model_path, options)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,10 +35,15 @@ class _Seen:
     output: Array
 
 
-def choice_check(bundle: Bundle, name: str, array: Array, *, kernels: bool) -> Check | None:
-    """All choosing operators of a run on this input; None if the bundle has none."""
+def choice_check(
+    bundle: Bundle, name: str, array: Array, *, kernels: bool, library: Path | None = None
+) -> Check | None:
+    """All choosing operators of a run on this input; None if the bundle has none.
+
+    `library` has the kernels, without it the bundle's own.
+    """
     worst, clear, total, count = 0.0, 0, 0, 0
-    for seen in _watch(bundle, array, kernels):
+    for seen in _watch(bundle, array, kernels, library):
         rule = get(seen.name).discontinuous
         assert rule is not None
         expected = np.asarray(get(seen.name).reference(*seen.inputs, **seen.attributes))
@@ -55,7 +61,7 @@ def choice_check(bundle: Bundle, name: str, array: Array, *, kernels: bool) -> C
     return Check(name, "verified", worst, RELATIVE_LIMIT, reason)
 
 
-def _watch(bundle: Bundle, array: Array, kernels: bool) -> Iterator[_Seen]:
+def _watch(bundle: Bundle, array: Array, kernels: bool, library: Path | None) -> Iterator[_Seen]:
     import onnx
     from onnx import numpy_helper
 
@@ -69,7 +75,8 @@ def _watch(bundle: Bundle, array: Array, kernels: bool) -> Iterator[_Seen]:
     for name in sorted(wanted - set(held) - given):
         value = model.graph.output.add()
         value.name, value.type.tensor_type.elem_type = name, onnx.TensorProto.FLOAT
-    options = session_options(None, host_library(bundle) if kernels else None)
+    loaded = (library or host_library(bundle)) if kernels else None
+    options = session_options(None, loaded)
     feed = {bundle.manifest.inputs[0].name: array}
     found = {**feed, **infer(open_session(model.SerializeToString(), options), feed)}
     for node in nodes:

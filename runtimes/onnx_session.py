@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +56,17 @@ def session_options(threads: int | None = None, library: Path | None = None) -> 
     return options
 
 
-def open_session(model: Path | bytes, options: Any) -> Any:
-    """An InferenceSession on the CPU. Raises UsageError if ONNX Runtime refuses the model."""
+def open_session(model: Path | bytes, options: Any, without: Sequence[str] = ()) -> Any:
+    """An InferenceSession on the CPU, `without` some optimisers.
+
+    Raises UsageError if ONNX Runtime refuses the model.
+    """
     ort = import_onnxruntime()
     held = model if isinstance(model, bytes) else str(model)
     try:
-        return ort.InferenceSession(held, options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(
+            held, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(without)
+        )
     except Exception as error:
         name = "a model in memory" if isinstance(model, bytes) else model.name
         raise UsageError(

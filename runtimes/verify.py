@@ -15,13 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attnc.compiler.bundle import Bundle
-from attnc.compiler.errors import AttncError, MissingRuntimeError
+from attnc.compiler.errors import AttncError
 from attnc.compiler.progress import SILENT, Progress
 from attnc.compiler.seeded_input import seeded_input
 from attnc.runtimes.attnc_runner import AttncRunner
 from attnc.runtimes.checks import Check, Report, parity_check, top1_check
 from attnc.runtimes.choices import choice_check
 from attnc.runtimes.compare import compare
+from attnc.runtimes.kernels_here import Kernels, kernels_here
+from attnc.runtimes.ort_parity import ort_format_check
 from attnc.runtimes.photos import NONE_HERE, find_photos
 from attnc.runtimes.preprocess import load_picture, preprocess
 from attnc.runtimes.runner import Runner
@@ -54,7 +56,7 @@ def verify(
     Raises UsageError if `images` holds no pictures; what fails or cannot run is in the report.
     """
     report = Report()
-    cases = list(recorded_cases(bundle))
+    recorded = list(recorded_cases(bundle))
     progress.stage("rebuilding the source model")
     try:
         reference: Reference | None = rebuild()
@@ -64,15 +66,24 @@ def verify(
             Check("source", "not-verified", reason=f"the source is not rebuilt: {error.message}")
         )
     live = live_cases(bundle, reference, images, report)
-    tolerance = tolerance_for(bundle, reference, cases, live)
-    cases += live
-    for mode, runner in _modes(bundle, report):
+    tolerance = tolerance_for(bundle, reference, recorded, live)
+    cases = [*recorded, *live]
+    kernels, said = kernels_here(bundle)
+    report.checks += said
+    library = None if kernels is None else kernels.library
+    for mode, runner in _modes(bundle, kernels):
         progress.stage(f"parity on the {mode}", len(cases))
         report.checks += _run_cases(mode, runner, cases, tolerance, progress)
         if cases and tolerance.discontinuous:
             name = f"choices/{cases[0].name}/{mode}"
-            check = choice_check(bundle, name, cases[0].array, kernels=mode == "kernels")
+            given = cases[0].array
+            check = choice_check(bundle, name, given, kernels=mode != "bodies", library=library)
             report.checks += [check] if check else []
+    entry = bundle.manifest.ort_format
+    if entry is not None and recorded:
+        progress.stage("the same in ORT format")
+        inputs = [case.array for case in recorded]
+        report.checks.append(ort_format_check(bundle, entry, library, inputs, tolerance))
     return report
 
 
@@ -84,35 +95,13 @@ def tolerance_for(
     return tolerance_of(bundle, reference, pairs, [case.array for case in live])
 
 
-def _modes(bundle: Bundle, report: Report) -> Iterator[tuple[str, Runner]]:
+def _modes(bundle: Bundle, kernels: Kernels | None) -> Iterator[tuple[str, Runner]]:
     """Active runners: the kernels where this machine can load them, and the bodies."""
-    kernels = _kernels_here(bundle, report)
-    runners = [("kernels", kernels)] if kernels else []
-    for mode, runner in [*runners, ("bodies", AttncRunner(bundle, kernels=False))]:
-        with runner:
-            yield mode, runner
-
-
-def _kernels_here(bundle: Bundle, report: Report) -> Runner | None:
-    from attnc.runtimes.cpu.library import host_target
-
-    host = host_target()
-    for library in bundle.manifest.kernels:
-        if library.target != host:
-            reason = f"built for {library.target}, which does not run on this machine ({host})"
-            report.checks.append(Check(f"library/{library.target}", "build-only", reason=reason))
-    if not bundle.manifest.kernels:
-        reason = "the bundle was exported without kernels"
-        report.checks.append(Check("kernels", "not-verified", reason=reason))
-        return None
-    runner = AttncRunner(bundle)
-    try:
-        runner.activate()
-    except MissingRuntimeError as error:
-        report.checks.append(Check("kernels", "not-verified", reason=error.message))
-        return None
-    runner.deactivate()
-    return runner
+    if kernels is not None:
+        with AttncRunner(bundle, library=kernels.library) as runner:
+            yield kernels.mode, runner
+    with AttncRunner(bundle, kernels=False) as runner:
+        yield "bodies", runner
 
 
 def _run_cases(

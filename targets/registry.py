@@ -21,6 +21,8 @@ class Target:
 TARGETS: tuple[Target, ...] = (
     Target("cpu", "ONNX Runtime on x86-64 and arm64, with our kernels", "native"),
     Target("tensorrt", "NVIDIA GPUs: TensorRT and TensorRT for RTX, with plugin kernels", "rtx"),
+    Target("android", "Android phones: ONNX and ORT format, with kernels for arm64", "android"),
+    Target("arm64", "Linux boards and servers with arm64: ONNX and ORT format", "rpi5"),
     Target("coreml", "iPhone, iPad, Mac: an ML Program for Core ML", "iphone15"),
 )
 

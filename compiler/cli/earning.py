@@ -111,6 +111,8 @@ def judge(
     reason = ""
     if not libraries:
         reason = "the bundle has no kernels"
+    elif profile.target != "cpu":
+        reason = f"profile {profile.name} is for another machine"
     elif set(libraries) != {host_target()}:
         reason = f"profile {profile.name} is for other machines too"
     elif not measure:

@@ -84,6 +84,10 @@ def emitter_of(
             f"target {profile.target} computes in fp32, not {precision}",
             remedy="leave --precision out, or export for --target tensorrt or coreml",
         )
+    if profile.target in ("android", "arm64"):
+        from attnc.compiler.cli.emit_arm import ArmEmitter
+
+        return ArmEmitter(profile, kernels)
     return CpuEmitter(profile, kernels, measure)
 
 

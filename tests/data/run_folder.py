@@ -1,7 +1,7 @@
 """Run every model of a folder on the inputs beside it; needs ONNX Runtime and NumPy only.
 
-python run_folder.py FOLDER [LIBRARY]: reads NAME.onnx and NAME.npz, writes NAME.out.npz
-(o0, o1, ...).
+python run_folder.py FOLDER [LIBRARY]: reads NAME.onnx or NAME.ort and NAME.npz, writes
+NAME.out.npz (o0, o1, ...).
 """
 
 import sys
@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime as ort
 
 folder, libraries = Path(sys.argv[1]), sys.argv[2:]
-for model in sorted(folder.glob("*.onnx")):
+for model in sorted([*folder.glob("*.onnx"), *folder.glob("*.ort")]):
     options = ort.SessionOptions()
     options.intra_op_num_threads = 2
     options.log_severity_level = 3

@@ -112,3 +112,29 @@ def test_a_model_of_every_family_computes_what_it_does_here(sandbox: None, tmp_p
         got = np.load(tmp_path / f"{name}.out.npz")["o0"]
         limit = 5e-5 * max(1.0, float(expected.std()))
         np.testing.assert_allclose(got, expected, rtol=0, atol=limit, err_msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["android", "arm64"])
+def test_ort_format_with_the_bundles_own_library(
+    sandbox: None, tmp_path: Path, target: str
+) -> None:
+    """`model.ort` was written with the kernels of this machine; the library is the bundle's file.
+
+    Android's asks for `libc.so`, for which Linux's C library stands in here.
+    """
+    bundle = attnc.export("shvit_s1", target=target, output=tmp_path / "b", image_size=64)
+    (library,) = (bundle.path / entry.path for entry in bundle.manifest.kernels)
+    (tmp_path / "libc.so").symlink_to(next((arm64.SANDBOX / "root").rglob("libc.so.6")))
+    folder = tmp_path / "models"
+    folder.mkdir()
+    shutil.copyfile(bundle.path / "model.ort", folder / "s1.ort")
+    (x,) = bundle.manifest.inputs
+    feed = np.random.default_rng(0).standard_normal(x.shape, np.float32)
+    np.savez(folder / "s1.npz", **{x.name: feed})
+    found = {"LD_LIBRARY_PATH": str(tmp_path)}
+    arm64.run(str(SCRIPT), str(folder), str(library), environment=found)
+    source = attnc.open(bundle.path, kernels=False)
+    expected = next(iter(source.run({x.name: feed}).values()))
+    got = np.load(folder / "s1.out.npz")["o0"]
+    np.testing.assert_allclose(got, expected, rtol=0, atol=5e-5 * max(1.0, float(expected.std())))

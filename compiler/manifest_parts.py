@@ -1,0 +1,34 @@
+"""What the manifest is made of: closed records, paths that stay inside, the entry of ORT format."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+
+def _stay_inside(path: str) -> str:
+    if ".." in path.split("/"):
+        raise ValueError("must not leave the bundle")
+    return path
+
+
+RelativePath = Annotated[str, Field(pattern=r"^[\w.-]+(/[\w.-]+)*$"), AfterValidator(_stay_inside)]
+
+
+class Part(BaseModel):
+    """Base of all parts: closed and frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class OrtFormatEntry(Part):
+    """The model once more in ORT format, and the list of its operators for reduced builds.
+
+    `converter` is the version of ONNX Runtime that wrote it, on which its bytes depend. It has no
+    function bodies: where the bundle has kernels, it needs them.
+    """
+
+    model: RelativePath
+    operators: RelativePath
+    converter: str
