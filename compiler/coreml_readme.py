@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from attnc.compiler.coreml_batches import BATCHES
 from attnc.compiler.manifest import CoremlEntry, Manifest, Preprocessing
 
 #: macOS of the same year as an iOS.
@@ -18,6 +19,9 @@ def _head(manifest: Manifest, entry: CoremlEntry) -> list[str]:
     given, made = manifest.inputs[0], manifest.outputs[0]
     array = f"{given.dtype} [{', '.join(str(size) for size in given.shape)}]"
     height, width = manifest.inputs[0].shape[-2:]
+    if manifest.batch == "dynamic":
+        *some, last = map(str, BATCHES)
+        array += f", with a batch of {', '.join(some)} or {last}"
     takes = f"an RGB picture of {width} x {height} pixels" if entry.input == "image" else array
     logits = f"`{made.name}` ({made.dtype})"
     gives = f"`classLabel`, `classLabel_probs` and {logits}" if entry.classifier else logits

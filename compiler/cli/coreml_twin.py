@@ -16,8 +16,8 @@ def write_twin(bundle: Bundle, folder: Path) -> Path:
     from attnc.compiler.source import trace_options
     from attnc.compiler.trace import trace
     from attnc.passes.pipelines import default
-    from attnc.targets.coreml.emit import Wish, lower_for
-    from attnc.targets.coreml.package import Features, convert, save
+    from attnc.targets.coreml.emit import Wish, features_of, lower_for
+    from attnc.targets.coreml.package import convert, save
 
     entry = bundle.manifest.coreml
     assert entry is not None
@@ -25,7 +25,7 @@ def write_twin(bundle: Bundle, folder: Path) -> Path:
     traced = trace(options.pop("source"), **options, batch=bundle.manifest.batch)
     run_pipeline(traced.model, default())
     picture = bundle.manifest.preprocessing if entry.input == "image" else None
-    lowered = lower_for(traced.model, entry.ios, Wish("fp32", picture), lambda path: {})
-    shape = tuple(int(size) for size in bundle.manifest.inputs[0].shape)
-    features = Features(None if picture is None else shape)
+    wish = Wish("fp32", picture)
+    lowered = lower_for(traced.model, entry.ios, wish, lambda path: {})
+    features = features_of(traced.model, wish)
     return save(convert(lowered.program, entry.ios, features), folder)

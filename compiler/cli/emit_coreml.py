@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attnc.compiler.cli.emitting import Emitted, Labels
+from attnc.compiler.coreml_batches import BATCHES
 from attnc.compiler.coremltools import import_coremltools
-from attnc.compiler.errors import UnsupportedError, UsageError
+from attnc.compiler.errors import UsageError
 from attnc.compiler.manifest import CoremlEntry, Manifest, Preprocessing, TensorSpec
 from attnc.compiler.progress import Progress
 from attnc.compiler.seeded_input import normalise, seeded_input, seeded_pixels
@@ -62,16 +63,11 @@ class CoremlEmitter:
         from attnc.runtimes.coreml.package import open_package
         from attnc.runtimes.coreml.placement import counts, lint
 
-        if traced.batch == "dynamic":
-            raise UnsupportedError(
-                "Core ML bundles have a fixed batch",
-                where=traced.source.name,
-                remedy="export with --batch 1, and once more for each other batch",
-            )
         check_labels(labels)
         rule = traced.preprocessing if takes_pictures(traced) else None
         wish = Wish(self.precision, rule, labels)
-        record = Recorder(tuple(map(int, traced.input.shape)), rule)
+        shape = tuple(size if isinstance(size, int) else BATCHES[0] for size in traced.input.shape)
+        record = Recorder(shape, rule)
         emission = emit(traced.model, self.profile, folder, wish, record)
         opened = open_package(folder / PACKAGE)
         entry = CoremlEntry(

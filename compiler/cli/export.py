@@ -41,7 +41,12 @@ def export(
     image_size: Annotated[
         str | None, typer.Option(help="Pixels: 256, or 320x192 (height x width).")
     ] = None,
-    batch: Annotated[str, typer.Option(help="Pictures per call: a number, or `dynamic`.")] = "1",
+    batch: Annotated[
+        str,
+        typer.Option(
+            help="Pictures per call: a number, or `dynamic` (for Core ML one of 1, 2, 4 and 8)."
+        ),
+    ] = "1",
     num_classes: Annotated[
         int | None, typer.Option(help="Classes of the head; the model's own without it.")
     ] = None,

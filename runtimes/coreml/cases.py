@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from attnc.compiler.bundle import Bundle
 from attnc.compiler.manifest import Manifest
 from attnc.compiler.seeded_input import normalise, seeded_input, seeded_pixels
 from attnc.runtimes.checks import Check, Report
+from attnc.runtimes.coreml.features import Shape
 from attnc.runtimes.photos import NONE_HERE, find_photos
 from attnc.runtimes.preprocess import fit, load_picture, pixels_of
 
@@ -42,11 +43,20 @@ def recorded_cases(bundle: Bundle) -> Iterator[Case]:
 
 
 def live_cases(
-    bundle: Bundle, reference: Reference, images: Path | None, report: Report
+    bundle: Bundle,
+    reference: Reference,
+    images: Path | None,
+    report: Report,
+    allowed: Sequence[Shape] = (),
 ) -> Iterator[Case]:
-    """Seeded inputs and photographs with what the source gives now; says what is not there."""
-    shape = tuple(int(size) for size in bundle.manifest.inputs[0].shape)
-    for seed in LIVE_SEEDS:
+    """Seeded inputs and photographs with what the source gives now; says what is not there.
+
+    Of several `allowed` shapes of the input the first and the last are taken.
+    """
+    sizes = bundle.manifest.inputs[0].shape
+    ends = (allowed[0], allowed[-1]) if allowed else (tuple(map(int, sizes)),) * 2
+    batch = ends[0][0]
+    for seed, shape in zip(LIVE_SEEDS, ends, strict=True):
         given, array = seeded(bundle.manifest, shape, seed)
         yield Case(f"source-seed{seed}", given, array, reference(array))
     rule, photos = bundle.manifest.preprocessing, find_photos(images)
@@ -56,7 +66,7 @@ def live_cases(
         return
     for photo in photos:
         picture = fit(load_picture(photo), rule)
-        array = np.repeat(normalise(pixels_of(picture), rule), shape[0], axis=0)
+        array = np.repeat(normalise(pixels_of(picture), rule), batch, axis=0)
         given = picture if takes_pictures(bundle.manifest) else array
         yield Case(f"photo-{photo.stem}", given, array, reference(array), photo=True)
 

@@ -57,7 +57,10 @@ def verify_coreml(
     module = _module(source, report)
     cases = list(recorded_cases(bundle))
     reference = None if module is None else reference_function(module)
-    live = [] if reference is None else list(live_cases(bundle, reference, images, report))
+    allowed = package.inputs[0].allowed
+    live = []
+    if reference is not None:
+        live = list(live_cases(bundle, reference, images, report, allowed))
     judge = Judge(bundle, module, reference, cases, live)
     cases += live
     half = bundle.manifest.precision != "fp32"

@@ -7,6 +7,8 @@ import onnx_ir as ir
 from attnc.compiler.errors import UnsupportedError
 from attnc.compiler.provenance import describe
 from attnc.passes.graph import shape
+from attnc.targets.coreml.batch import free_name, sizes_of
+from attnc.targets.coreml.writer import FREE
 
 #: More axes than this no tensor of MIL has.
 MOST_AXES = 5
@@ -14,13 +16,19 @@ MOST_AXES = 5
 
 def check_model(model: ir.Model) -> None:
     """Raise UnsupportedError naming the first thing that no ML Program can express."""
+    free = free_name(model)
     for value in model.graph.inputs:
-        given = shape(value)
-        if given is None or None in given:
+        given = sizes_of(value, free)
+        if given is None or None in given or FREE in given[1:]:
             raise UnsupportedError(
                 f"the input {value.name!r} has a size that is not fixed: {value.shape}",
-                remedy="export with a fixed --batch and --image-size; Core ML's compiler plans "
-                "memory and processors for fixed sizes",
+                remedy="export with a fixed --image-size; of all sizes only the batch may be free "
+                "(--batch dynamic)",
+            )
+        if FREE in given and len(model.graph.inputs) > 1:
+            raise UnsupportedError(
+                f"the input {value.name!r} has a free batch and is not the only one",
+                remedy="export with --batch N; Core ML lists allowed shapes of one input",
             )
         if not given:
             raise UnsupportedError(

@@ -5,21 +5,23 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import onnx_ir as ir
 
-from attnc.compiler.errors import UsageError
+from attnc.compiler.coreml_batches import BATCHES
+from attnc.compiler.errors import UnsupportedError, UsageError
 from attnc.compiler.manifest import Place, Preprocessing
+from attnc.targets.coreml.batch import free_name, sizes_of
 from attnc.targets.coreml.checks import check_model
 from attnc.targets.coreml.compress import COMPRESSIONS, compress
 from attnc.targets.coreml.lower import Lowered, Options, lower, prepare
 from attnc.targets.coreml.package import Features, convert, save
 from attnc.targets.coreml.pictures import build_in
 from attnc.targets.coreml.precision import Readings, islands
-from attnc.targets.coreml.writer import sizes
+from attnc.targets.coreml.writer import FREE
 from attnc.targets.profile import CoremlDevice, Profile
 
 PRECISIONS = ("fp16", "fp32", *COMPRESSIONS)
@@ -73,11 +75,8 @@ def emit(model: ir.Model, profile: Profile, folder: Path, wish: Wish, record: Re
     """
     ios = device_of(profile).ios
     lowered = lower_for(model, ios, wish, record)
-    picture = None
-    if wish.picture is not None:
-        (value,) = lowered.program.functions["main"].inputs.values()
-        picture = sizes(value)
-    made = compress(convert(lowered.program, ios, Features(picture, wish.labels)), wish.precision)
+    features = features_of(model, wish)
+    made = compress(convert(lowered.program, ios, features), wish.precision)
     save(made, folder)
     operations = made._mil_program.functions["main"].operations
     names = {operation.name for operation in operations}
@@ -95,6 +94,7 @@ def emit(model: ir.Model, profile: Profile, folder: Path, wish: Wish, record: Re
 def lower_for(model: ir.Model, ios: int, wish: Wish, record: Record) -> Lowered:
     """The program in the precision's arithmetic; the model is prepared in place."""
     check_model(model)
+    _check_wish(model, wish)
     if wish.picture is not None:
         build_in(model, wish.picture)
     prepare(model, ios)
@@ -105,12 +105,31 @@ def lower_for(model: ir.Model, ios: int, wish: Wish, record: Record) -> Lowered:
     if wish.precision == "fp32":
         return lower(model, wide)
     with TemporaryDirectory(prefix="attnc-coreml-") as folder:
-        (value,) = model.graph.inputs
-        shape = tuple(size for size in value.shape or () if isinstance(size, int))
-        features = Features(shape if picture else None)
+        features = replace(features_of(model, wish), labels=None)
         plain = lower(model, Options(ios, picture=picture))
         kept = islands(record(save(convert(plain.program, ios, features), Path(folder))))
     return lower(model, Options(ios, True, kept, picture, classifier))
+
+
+def _check_wish(model: ir.Model, wish: Wish) -> None:
+    """Raise UnsupportedError for what takes one input at a time, of a model with a free batch."""
+    if free_name(model) is not None and (wish.picture, wish.labels) != (None, None):
+        raise UnsupportedError(
+            "pictures come in, and labels come out, one at a time; the batch of this model is free",
+            remedy="export with --batch 1",
+        )
+
+
+def features_of(model: ir.Model, wish: Wish) -> Features:
+    """What comes in: a picture, a tensor, or a tensor of several batches."""
+    free = free_name(model)
+    if free is None and wish.picture is None:
+        return Features(labels=wish.labels)
+    (value,) = model.graph.inputs
+    batch, *rest = (size or 0 for size in sizes_of(value, free) or ())
+    if batch == FREE:
+        return Features(labels=wish.labels, shapes=[(count, *rest) for count in BATCHES])
+    return Features((batch, *rest), wish.labels)
 
 
 def _place(lowered: Lowered, name: str) -> Place:

@@ -15,15 +15,21 @@ import numpy as np
 import onnx_ir as ir
 
 from attnc.compiler.errors import UnsupportedError
-from attnc.passes.graph import Array, const, shape
-from attnc.targets.coreml.writer import Writer, is_var, sizes
+from attnc.passes.graph import Array, const
+from attnc.targets.coreml.batch import sizes_of
+from attnc.targets.coreml.writer import FREE, Writer, is_var, sizes
 
 
 @dataclass
 class Forms:
-    """The forms of all values; `emit` writes the operations that turn one into the other."""
+    """The forms of all values; `emit` writes the operations that turn one into the other.
+
+    `free` is the graph's name for a batch that is not known now, `source` the input that has it.
+    """
 
     emit: Writer
+    free: str | None = None
+    source: Any = None
     _plain: dict[ir.Value, Any] = field(default_factory=dict)
     _first: dict[ir.Value, Any] = field(default_factory=dict)
     _memo: dict[Any, Any] = field(default_factory=dict)
@@ -33,19 +39,24 @@ class Forms:
         return const(value)
 
     def sizes(self, value: ir.Value | None) -> list[int]:
-        """The sizes of a value. Raises UnsupportedError if one is not known now."""
-        found = shape(value)
+        """The sizes of a value, `FREE` for a free batch. Raises UnsupportedError for others that
+        are not known now."""
+        found = self.shape(value)
         held = self._plain.get(value) if value is not None else None
-        if (found is None or None in found) and is_var(held):
+        if (found is None or None in found) and is_var(held) and FREE not in sizes(held):
             found = list(sizes(held))
         if found is None or None in found:
             name = value.name if value is not None else "(absent)"
             raise UnsupportedError(
                 f"the shape of {name!r} is not known before the model runs",
                 where=self.emit.where(),
-                remedy="export with a fixed batch and a fixed image size",
+                remedy="export with --batch N and a fixed --image-size",
             )
         return [int(size) for size in found if size is not None]
+
+    def shape(self, value: ir.Value | None) -> list[int | None] | None:
+        """The sizes of a value as far as they are known; None where even the rank is not."""
+        return sizes_of(value, self.free)
 
     def plain(self, value: ir.Value | None) -> Any:
         """The value as the graph has it: an array if constant. Made from channels first if need be.

@@ -16,6 +16,7 @@ import onnx_ir as ir
 from attnc.passes.graph import Array, attribute, const, input_at, ints, is_const
 from attnc.targets.coreml.forms import Forms, channels_first
 from attnc.targets.coreml.fused.linear import Rows
+from attnc.targets.coreml.standard.cuts import cut_axis
 from attnc.targets.coreml.writer import is_var, sizes
 
 _BINARY = {"Add": "add", "Sub": "sub", "Mul": "mul", "Div": "real_div"}
@@ -200,11 +201,10 @@ def slice_tokens(node: ir.Node, to: Forms) -> bool:
 
 
 def _tokens(to: Forms, x: ir.Value | None, begin: int, end: int) -> Any:
-    batch, count, channels = to.sizes(x)
+    _, count, _ = to.sizes(x)
     if (begin, end) == (0, count):
         return to.first(x)
-    row = to.first_at(x, 1, count)
-    return to.emit("slice_by_index", x=row, begin=[0, 0, 0, begin], end=[batch, channels, 1, end])
+    return cut_axis(to, to.first_at(x, 1, count), 3, begin, end)
 
 
 def squeeze(node: ir.Node, to: Forms) -> bool:

@@ -20,13 +20,14 @@ from attnc.compiler.pipeline import run_pipeline
 from attnc.compiler.provenance import describe
 from attnc.passes.graph import is_const
 from attnc.passes.pipelines import clean
+from attnc.targets.coreml.batch import free_name, gives_shapes
 from attnc.targets.coreml.forms import Forms
 from attnc.targets.coreml.fused.heads import FUSED_FROM
 from attnc.targets.coreml.projections import join_projections
 from attnc.targets.coreml.scale import fold_scales
 from attnc.targets.coreml.table import FUSED, LAYOUT, STANDARD
 from attnc.targets.coreml.versions import target_of
-from attnc.targets.coreml.writer import Origin, Writer, is_var
+from attnc.targets.coreml.writer import FREE, Origin, Writer, is_var
 
 if TYPE_CHECKING:
     from coremltools.converters.mil.mil import Program
@@ -80,7 +81,7 @@ def lower(model: ir.Model, options: Options) -> Lowered:
 
     Builder.name_count.clear()
     writer = Writer(options.ios, options.half, options.kept)
-    forms = Forms(writer)
+    forms = Forms(writer, free_name(model))
     graph = model.graph
     names = _names([*graph.inputs, *graph.outputs])
     given = dict(zip(names, graph.inputs, strict=False))
@@ -88,6 +89,7 @@ def lower(model: ir.Model, options: Options) -> Lowered:
     with Function(inputs, opset_version=target_of(options.ios)) as function:
         for name, value in given.items():
             forms.set(value, function.inputs[name])
+            forms.source = function.inputs[name]
         for node in graph:
             _lower_node(node, forms)
         pairs = zip(graph.outputs, names[len(given) :], strict=True)
@@ -102,7 +104,7 @@ def lower(model: ir.Model, options: Options) -> Lowered:
 
 def _lower_node(node: ir.Node, forms: Forms) -> None:
     forms.emit.node = node
-    if all(is_const(value) for value in node.outputs):
+    if all(is_const(value) for value in node.outputs) or gives_shapes(node):
         return
     for table in (FUSED if node.domain == DOMAIN else LAYOUT, STANDARD):
         function = table.get(node.op_type) if node.domain in ("", "ai.onnx", DOMAIN) else None
@@ -131,7 +133,7 @@ def _names(values: Sequence[ir.Value]) -> list[str]:
 
 
 def _placeholder(value: ir.Value, forms: Forms, half: bool) -> Any:
-    from coremltools.converters.mil.mil import Builder, types
+    from coremltools.converters.mil.mil import Builder, get_new_symbol, types
 
     kinds = {
         ir.DataType.FLOAT: types.fp16 if half else types.fp32,
@@ -144,7 +146,8 @@ def _placeholder(value: ir.Value, forms: Forms, half: bool) -> Any:
             f"Core ML takes no input of type {value.dtype} ({value.name})",
             remedy="export a model whose inputs are float32 or int32",
         )
-    return Builder.placeholder(shape=forms.sizes(value), dtype=kinds[value.dtype])
+    shape = [get_new_symbol() if size == FREE else size for size in forms.sizes(value)]
+    return Builder.placeholder(shape=shape, dtype=kinds[value.dtype])
 
 
 def _result(value: ir.Value, name: str, forms: Forms) -> Any:

@@ -28,10 +28,14 @@ _TOOL, _VARYING = "com.github.apple.coremltools", ("date", "time")
 
 @dataclass(frozen=True)
 class Features:
-    """`picture`: [1,3,H,W] of an RGB picture, or None; `labels` of a classifier."""
+    """`picture`: [1,3,H,W] of an RGB picture, or None; `labels` of a classifier.
+
+    `shapes`: those that a tensor may have, the default first; empty where it has one.
+    """
 
     picture: tuple[int, ...] | None = None
     labels: Sequence[str] | None = None
+    shapes: Sequence[Sequence[int]] = ()
 
 
 def convert(program: Program, ios: int, features: Features) -> Any:
@@ -46,6 +50,8 @@ def convert(program: Program, ios: int, features: Features) -> Any:
         given["inputs"] = [
             coremltools.ImageType(name=name, shape=features.picture, color_layout=colour)
         ]
+    if features.shapes:
+        given["inputs"] = [_enumerated(program, features.shapes)]
     if features.labels is not None:
         given["classifier_config"] = coremltools.ClassifierConfig(
             list(features.labels), LABEL, PROBABILITIES
@@ -60,6 +66,15 @@ def convert(program: Program, ios: int, features: Features) -> Any:
             skip_model_load=True,
             **given,
         )
+
+
+def _enumerated(program: Program, shapes: Sequence[Sequence[int]]) -> Any:
+    import coremltools
+    from coremltools.converters.mil.mil.types import nptype_from_builtin
+
+    ((name, value),) = program.functions["main"].inputs.items()
+    allowed = coremltools.EnumeratedShapes([list(shape) for shape in shapes], list(shapes[0]))
+    return coremltools.TensorType(name, allowed, nptype_from_builtin(value.dtype))
 
 
 def save(model: Any, folder: Path) -> Path:

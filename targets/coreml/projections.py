@@ -111,7 +111,8 @@ def _rewrite(found: _Match, graph: ir.Graph) -> None:
     weight, bias, layer_weight, layer_bias = found.weights
     logits, _, residual = dispatch.inputs
     pixels, plane = rows.outputs[0], turn.outputs[0]
-    batch, _, height, width = shape(plane) or []
+    batch = plane.shape[0] if plane.shape is not None else None
+    _, _, height, width = shape(plane) or []
     wide = layer_weight.shape[1]
     dealt = new_node(
         "SlotDispatch",

@@ -6,8 +6,9 @@ constant that float16 does not hold; a value that is read in another type is cas
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 #: Finite numbers from here on stand for infinity, as masks have them: they are cut to what fits.
 _BOUNDLESS = 1e30
+#: The size of an axis that is known only when the model runs: the batch of several allowed ones.
+#: A reshape to it takes what is left.
+FREE = -1
 #: Names of inputs that say how and not what: their type is not that of the data.
 _STEERING = {"epsilon"}
 
@@ -152,8 +156,14 @@ def type_name(x: Any) -> str:
 
 
 def sizes(x: Any) -> tuple[int, ...]:
-    """The shape of a value or an array."""
-    return tuple(int(size) for size in x.shape)
+    """The shape of a value or an array; `FREE` for an axis that is not known now."""
+    return tuple(int(size) if isinstance(size, (int, np.integer)) else FREE for size in x.shape)
+
+
+def volume(shape: Iterable[int]) -> int:
+    """The product of sizes; `FREE` if one of them is."""
+    found = list(shape)
+    return FREE if FREE in found else math.prod(found)
 
 
 def _constant(array: Any, kind: Any, dtype: str) -> Any:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from attnc.targets.coreml.forms import Forms
+from attnc.targets.coreml.standard.cuts import cut_axis
 from attnc.targets.coreml.writer import sizes
 
 FUSED_FROM = 18
@@ -51,8 +52,7 @@ def _alone(to: Forms, x: Any, piece: Piece, rows: bool) -> Any:
     batch, channels, *plane = sizes(x)
     at, heads, each = piece
     if heads * each != channels:
-        begin, end = [0, at, *(0 for _ in plane)], [batch, at + heads * each, *plane]
-        x = to.emit("slice_by_index", x=x, begin=begin, end=end)
+        x = cut_axis(to, x, 1, at, at + heads * each)
     packed = to.reshape(x, [batch, heads, each, math.prod(plane)])
     return to.emit("transpose", x=packed, perm=[0, 1, 3, 2]) if rows else packed
 

@@ -15,6 +15,7 @@ from attnc.compiler.ops.base import NO_MIN
 from attnc.passes.graph import attribute
 from attnc.targets.coreml.forms import Forms
 from attnc.targets.coreml.fused.heads import cut, scaled
+from attnc.targets.coreml.standard.spreading import spread
 from attnc.targets.coreml.writer import sizes
 
 #: What a hidden score counts as: the lowest number of the type.
@@ -79,7 +80,7 @@ def _predicted(work: _Work) -> Any:
         dense = to.emit("select", cond=kept, a=dense, b=0.0) if least > 0 else dense
     if count < sizes(dense)[-1]:
         best, index = to.emit("topk", x=dense, k=count, axis=-1, ascending=False)
-        dense = _scatter(to, np.zeros(sizes(dense), np.float32), index, best)
+        dense = _scatter(to, spread(to, np.float32(0), sizes(dense)), index, best)
     return work.product(dense, basis)
 
 
@@ -98,8 +99,8 @@ def _mask(work: _Work, scores: Any) -> tuple[Any, bool]:
     mask = None
     if keep < shape[-1]:
         index = to.emit("topk", x=scores, k=keep, axis=-1, ascending=False)[1]
-        begin = np.broadcast_to(first, shape).astype(np.float32)
-        marks = np.ones((*shape[:-1], keep), np.float32)
+        begin = spread(to, first.astype(np.float32), shape)
+        marks = spread(to, np.float32(1), (*shape[:-1], keep))
         mask = to.emit("greater", x=_scatter(to, begin, index, marks), y=0.5)
     if least <= NO_MIN:
         return mask, False

@@ -22,6 +22,8 @@ from attnc.targets.coreml.fused.heads import (
     scaled,
     weights,
 )
+from attnc.targets.coreml.standard.cuts import cut_axis
+from attnc.targets.coreml.standard.spreading import spread
 from attnc.targets.coreml.writer import sizes
 
 
@@ -31,7 +33,7 @@ def select_tokens(node: ir.Node, to: Forms) -> None:
     scores = _scores(node, to, to.first(query), to.first(memory))
     batch, _, _, tokens = sizes(scores)
     keep = attribute(node, "keep")
-    patches = _cut_tokens(to, scores, 1, tokens)
+    patches = cut_axis(to, scores, 3, 1, tokens)
     index = to.emit("topk", x=patches, k=keep, axis=-1, ascending=False)[1]
     out, found, shares = node.outputs
     to.set(found, to.reshape(index, [batch, keep]))
@@ -41,7 +43,7 @@ def select_tokens(node: ir.Node, to: Forms) -> None:
         kept = _joined(to, kept, _biased(to, _row(to, x), masked, bias))
     to.set_first(out, kept)
     if shares.uses() or shares.is_graph_output():
-        rest = to.remember(("patches", masked), lambda: _cut_tokens(to, masked, 1, tokens))
+        rest = to.remember(("patches", masked), lambda: cut_axis(to, masked, 3, 1, tokens))
         to.set(shares, to.reshape(rest, [batch, tokens - 1]))
 
 
@@ -63,9 +65,7 @@ def _scores(node: ir.Node, to: Forms, query: Any, memory: Any) -> Any:
 
 
 def _class_weights(to: Forms, q: Any, k: Any, scale: float, rows: bool) -> Any:
-    batch, heads, *plane = sizes(q)
-    end = [batch, heads, 1, plane[1]] if rows else [batch, heads, plane[0], 1]
-    first = to.emit("slice_by_index", x=q, begin=[0, 0, 0, 0], end=end)
+    first = cut_axis(to, q, 2 if rows else 3, 0, 1)
     if not rows:
         return weights(to, first, k, scale)
     first = scaled(to, first, scale)
@@ -99,7 +99,7 @@ def _remember(to: Forms, index: ir.Value, shares: ir.Value, scores: Any) -> tupl
 
     def mask() -> Any:
         flat = to.reshape(scores, [batch, tokens])
-        none = np.zeros(sizes(places), np.float32)
+        none = spread(to, np.float32(0), sizes(places))
         made = to.emit(
             "scatter_along_axis", data=flat, indices=places, updates=none, axis=-1, mode="update"
         )
@@ -110,9 +110,9 @@ def _remember(to: Forms, index: ir.Value, shares: ir.Value, scores: Any) -> tupl
 
 def _places(to: Forms, index: Any) -> Any:
     """[B,1+K] of an index [B,K] that does not count the class token."""
-    batch = sizes(index)[0]
     later = to.emit("add", x=index, y=np.int32(1))
-    return to.emit("concat", values=[np.zeros((batch, 1), np.int32), later], axis=1)
+    none = spread(to, np.int32(0), [sizes(index)[0], 1])
+    return to.emit("concat", values=[none, later], axis=1)
 
 
 def _gather(to: Forms, x: Any, places: Any, axis: int = 3) -> Any:
@@ -132,12 +132,6 @@ def _flat(to: Forms, x: Any) -> Any:
     """Heads [B,h,d,M] as channels [B,h*d,1,M]."""
     batch, heads, each, rows = sizes(x)
     return to.reshape(x, [batch, heads * each, 1, rows])
-
-
-def _cut_tokens(to: Forms, x: Any, begin: int, end: int) -> Any:
-    """A range of the last axis of a rank-4 value."""
-    first, second, third, _ = sizes(x)
-    return to.emit("slice_by_index", x=x, begin=[0, 0, 0, begin], end=[first, second, third, end])
 
 
 def _joined(to: Forms, x: Any, last: Any) -> Any:
@@ -166,7 +160,7 @@ def _with_class(to: Forms, shares: Any) -> Any:
     """[B,1,1,N] of weights [B,N-1]: the class token has none."""
     batch, tokens = sizes(shares)
     row = to.reshape(shares, [batch, 1, 1, tokens])
-    none = np.zeros((batch, 1, 1, 1), np.float32)
+    none = spread(to, np.float32(0), [batch, 1, 1, 1])
     return to.emit("concat", values=[none, row], axis=3)
 
 

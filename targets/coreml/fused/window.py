@@ -16,6 +16,7 @@ from attnc.passes.graph import attribute
 from attnc.targets.coreml.forms import Forms
 from attnc.targets.coreml.fused.heads import scaled
 from attnc.targets.coreml.fused.slots import adaptive_pool
+from attnc.targets.coreml.standard.cuts import cut
 from attnc.targets.coreml.writer import sizes
 
 #: Of the four groups of channels: the axis along which one is rolled, and the way.
@@ -76,11 +77,11 @@ class _Window:
             return
         batch, channels, *_ = sizes(x)
         height, width = self.plane
+        whole = [(0, batch, 1), (0, channels, 1)]
         for i in range(self.kernel[0]):
             for j in range(self.kernel[1]):
                 y, z = i * self.dilations[0], j * self.dilations[1]
-                end = [batch, channels, y + height, z + width]
-                yield to.emit("slice_by_index", x=x, begin=[0, 0, y, z], end=end)
+                yield cut(to, x, [*whole, (y, y + height, 1), (z, z + width, 1)])
 
 
 def _score(to: Forms, q: Any, key: Any) -> Any:

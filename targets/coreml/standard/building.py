@@ -10,12 +10,14 @@ import onnx_ir as ir
 
 from attnc.passes.graph import attribute
 from attnc.targets.coreml.forms import Forms
+from attnc.targets.coreml.standard.spreading import spread
 from attnc.targets.coreml.standard.values import (
     as_kind,
     fixed_array,
     fixed_ints,
     held,
     kind_of,
+    not_free,
     number,
     operand,
     settle,
@@ -26,17 +28,20 @@ from attnc.targets.coreml.writer import sizes
 def _shape(node: ir.Node, to: Forms) -> None:
     found = np.array(to.sizes(node.inputs[0]), np.int32)
     begin, end = attribute(node, "start", 0), attribute(node, "end")
+    not_free(node, *found[begin:end])
     settle(node, to, found[begin:end])
 
 
 def _size(node: ir.Node, to: Forms) -> None:
-    settle(node, to, np.array(np.prod(to.sizes(node.inputs[0])), np.int32))
+    given = to.sizes(node.inputs[0])
+    not_free(node, *given)
+    settle(node, to, np.array(np.prod(given), np.int32))
 
 
 def _constant_of_shape(node: ir.Node, to: Forms) -> None:
     given = attribute(node, "value")
     value = np.zeros(1, np.float32) if given is None else held(given.numpy())
-    settle(node, to, np.full(to.sizes(node.outputs[0]), value[0], value.dtype))
+    settle(node, to, spread(to, value[0], to.sizes(node.outputs[0])))
 
 
 def _range(node: ir.Node, to: Forms) -> None:
@@ -48,6 +53,7 @@ def _range(node: ir.Node, to: Forms) -> None:
 def _eye_like(node: ir.Node, to: Forms) -> None:
     dtype = ir.DataType(attribute(node, "dtype", _type_of(node)))
     rows, columns = to.sizes(node.outputs[0])
+    not_free(node, rows, columns)
     settle(node, to, held(np.eye(rows, columns, attribute(node, "k", 0), dtype=dtype.numpy())))
 
 
@@ -64,11 +70,12 @@ def _trilu(node: ir.Node, to: Forms) -> None:
         lower, above = (-offset, -1) if upper else (-1, offset)
         settle(node, to, to.emit("band_part", x=x, lower=lower, upper=above))
         return
+    not_free(node, *sizes(x)[-2:])
     square = np.ones(sizes(x)[-2:], bool)
     mask = np.triu(square, offset) if upper else np.tril(square, offset)
     mask = mask.reshape((1,) * (len(sizes(x)) - 2) + mask.shape)
     nothing = np.bool_(False) if kind_of(x) == "bool" else number(x, 0)
-    settle(node, to, to.emit("select", cond=np.broadcast_to(mask, sizes(x)), a=x, b=nothing))
+    settle(node, to, to.emit("select", cond=spread(to, mask, sizes(x)), a=x, b=nothing))
 
 
 def _one_hot(node: ir.Node, to: Forms) -> None:

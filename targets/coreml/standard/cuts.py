@@ -8,28 +8,35 @@ import numpy as np
 
 from attnc.targets.coreml.forms import Forms
 from attnc.targets.coreml.standard.values import as_kind, kind_of
-from attnc.targets.coreml.writer import is_var, sizes
+from attnc.targets.coreml.writer import FREE, is_var, sizes
 
 #: Per axis first, end and step, as `slice` has them; every step is positive.
 Bounds = list[tuple[int, int, int]]
 
 
 def cut(to: Forms, x: Any, bounds: Bounds, dropped: int | None = None) -> Any:
-    """x[first:end:step, ...]; itself where that is all. The axis `dropped` has one place left."""
+    """x[first:end:step, ...]; itself where that is all. The axis `dropped` has one place left.
+
+    Of a free batch all is taken: its bounds are (0, FREE, 1).
+    """
     if not is_var(x):
         part = x[tuple(slice(*bound) for bound in bounds)]
         return part if dropped is None else part.squeeze(dropped)
     have = sizes(x)
-    if all(len(range(*bound)) == size for bound, size in zip(bounds, have, strict=True)):
+    pairs = zip(bounds, have, strict=True)
+    if all(bound[1] == size == FREE or len(range(*bound)) == size for bound, size in pairs):
         return x if dropped is None else to.reshape(x, _without(have, dropped))
     begin, end, stride = (list(side) for side in zip(*bounds, strict=True))
     mask = None if dropped is None else [axis == dropped for axis in range(len(have))]
+    free = [last == FREE for last in end] if FREE in end else None
     return to.emit(
         "slice_by_index",
         x=x,
         begin=begin,
-        end=end,
+        end=[0 if last == FREE else last for last in end],
         stride=stride if max(stride) > 1 else None,
+        begin_mask=free,
+        end_mask=free,
         squeeze_mask=mask,
     )
 

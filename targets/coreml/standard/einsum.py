@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 
 from attnc.compiler.errors import UnsupportedError
 from attnc.passes.graph import attribute
 from attnc.targets.coreml.forms import Forms
 from attnc.targets.coreml.standard.values import check_shape, operand, refusal, settle
-from attnc.targets.coreml.writer import is_var, sizes
+from attnc.targets.coreml.writer import is_var, sizes, volume
 
 
 def _einsum(node: ir.Node, to: Forms) -> None:
@@ -25,7 +24,7 @@ def _einsum(node: ir.Node, to: Forms) -> None:
     rows = [axis for axis in left if axis not in right]
     columns = [axis for axis in right if axis not in left]
     grid = [
-        [_product(size, axes) for axes in (batch, *pair)]
+        [volume(size[axis] for axis in axes) for axes in (batch, *pair)]
         for pair in ((rows, summed), (summed, columns), (columns, summed))
     ]
     first = to.reshape(_turned(node, to, x, left, batch + rows + summed), grid[0])
@@ -59,10 +58,6 @@ def _no_product(node: ir.Node, equation: str) -> UnsupportedError:
         f"the equation {equation!r} is no product of two matrices",
         "write it with MatMul, Mul and ReduceSum",
     )
-
-
-def _product(size: dict[str, int], axes: list[str]) -> int:
-    return int(np.prod([size[axis] for axis in axes], dtype=np.int64))
 
 
 def _turned(node: ir.Node, to: Forms, x: Any, have: str, want: list[str]) -> Any:

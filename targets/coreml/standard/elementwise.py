@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from attnc.passes.graph import attribute
 from attnc.targets.coreml.forms import Forms
+from attnc.targets.coreml.standard.spreading import joint, spread
 from attnc.targets.coreml.standard.values import (
     as_kind,
     kind_of,
@@ -19,7 +20,6 @@ from attnc.targets.coreml.standard.values import (
     operand,
     refusal,
     settle,
-    spread,
 )
 from attnc.targets.coreml.writer import is_var, sizes
 
@@ -184,7 +184,7 @@ def _where(node: ir.Node, to: Forms) -> None:
     """MIL takes the shape of the two choices, so one of them must have the result's."""
     cond, a, b = (operand(node, to, index) for index in range(3))
     wanted = to.sizes(node.outputs[0])
-    if list(np.broadcast_shapes(sizes(a), sizes(b))) != wanted:
+    if joint(sizes(a), sizes(b)) != wanted:
         if is_var(b):
             a = spread(to, a, wanted)
         else:

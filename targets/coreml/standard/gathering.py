@@ -15,6 +15,7 @@ from attnc.targets.coreml.standard.values import (
     as_kind,
     check_shape,
     kind_of,
+    not_free,
     operand,
     refusal,
     settle,
@@ -44,10 +45,11 @@ def _gather(node: ir.Node, to: Forms) -> None:
 
 def _counted(node: ir.Node, to: Forms, indices: Any, limit: Any) -> Any:
     """Indices that count from the start only; `limit` is the size, or one per last entry."""
+    if is_var(indices) and _never_negative(node.inputs[1]):
+        return indices
+    not_free(node, *np.ravel(limit))
     if not is_var(indices):
         return (indices % np.asarray(limit)).astype(np.int32)
-    if _never_negative(node.inputs[1]):
-        return indices
     return to.emit("mod", x=indices, y=np.asarray(limit, np.int32))
 
 
@@ -85,6 +87,7 @@ def _gather_nd(node: ir.Node, to: Forms) -> None:
 def _scatter_elements(node: ir.Node, to: Forms) -> None:
     x, indices, updates = (operand(node, to, index) for index in range(3))
     axis = attribute(node, "axis", 0) % len(sizes(x))
+    not_free(node, sizes(x)[axis])
     for at, (have, given) in enumerate(zip(sizes(x), sizes(indices), strict=True)):
         if at != axis and have != given:
             raise refusal(

@@ -12,6 +12,7 @@ from attnc.passes.graph import attribute
 from attnc.targets.coreml.forms import Forms
 from attnc.targets.coreml.standard.values import (
     fixed_array,
+    not_free,
     only_outputs,
     operand,
     refusal,
@@ -76,6 +77,7 @@ def _log_softmax(node: ir.Node, to: Forms) -> None:
 def _hardmax(node: ir.Node, to: Forms) -> None:
     x = operand(node, to, 0)
     axis = attribute(node, "axis", -1) % len(sizes(x))
+    not_free(node, sizes(x)[axis])
     best = to.emit("reduce_argmax", x=x, axis=axis, keep_dims=False)
     made = to.emit(
         "one_hot",
@@ -148,6 +150,7 @@ def _layer_norm(node: ir.Node, to: Forms) -> None:
     rank, epsilon = len(sizes(x)), float(attribute(node, "epsilon", 1e-5))
     axes = list(range(attribute(node, "axis", -1) % rank, rank))
     inner = sizes(x)[axes[0] :]
+    not_free(node, *inner)
     constant = not is_var(scale) and not is_var(bias)
     if constant and _fits(scale, inner) and (bias is None or _fits(bias, inner)):
         gamma, beta = (None if a is None else np.broadcast_to(a, inner) for a in (scale, bias))

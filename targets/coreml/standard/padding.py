@@ -11,10 +11,12 @@ import onnx_ir as ir
 from attnc.passes.graph import attribute
 from attnc.targets.coreml.forms import Forms
 from attnc.targets.coreml.standard.cuts import cut
+from attnc.targets.coreml.standard.spreading import spread
 from attnc.targets.coreml.standard.values import (
     fixed_array,
     fixed_ints,
     kind_of,
+    not_free,
     operand,
     refusal,
     settle,
@@ -27,6 +29,7 @@ _MODES = {"constant": "constant", "edge": "replicate", "reflect": "reflect"}
 def _pad(node: ir.Node, to: Forms) -> None:
     x, mode = operand(node, to, 0), attribute(node, "mode", "constant")
     pairs = _pairs(node, len(sizes(x)))
+    not_free(node, *(size for size, pair in zip(sizes(x), pairs, strict=True) if any(pair)))
     value = fixed_array(node, to, 2, "value")
     x = _cut(to, x, pairs)
     pairs = [(max(before, 0), max(after, 0)) for before, after in pairs]
@@ -80,7 +83,8 @@ def _check(
             node, f"Core ML has {mode} padding on the last two axes only", "turn the axes before it"
         )
     most = {"edge": 0, "reflect": 1}[mode]
-    if any(max(pair) > size - most for pair, size in zip(pairs, shape, strict=True)):
+    padded = [(max(pair), size) for pair, size in zip(pairs, shape, strict=True) if any(pair)]
+    if any(more > size - most for more, size in padded):
         raise refusal(node, f"its {mode} padding is wider than the input", "pad in two steps")
 
 
@@ -92,7 +96,7 @@ def _joined(to: Forms, x: Any, pairs: list[tuple[int, int]], value: Any) -> Any:
         for size in pair:
             shape = list(sizes(x))
             shape[axis] = size
-            blocks.append(np.full(shape, value, dtype))
+            blocks.append(spread(to, np.full((), value, dtype), shape))
         parts = [part for part in (blocks[0], x, blocks[1]) if 0 not in sizes(part)]
         x = x if len(parts) == 1 else to.emit("concat", values=parts, axis=axis)
     return x

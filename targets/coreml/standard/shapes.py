@@ -11,17 +11,20 @@ import onnx_ir as ir
 from attnc.passes.graph import attribute, is_op
 from attnc.targets.coreml.forms import Forms
 from attnc.targets.coreml.standard.cuts import cut
+from attnc.targets.coreml.standard.spreading import spread
 from attnc.targets.coreml.standard.values import (
     MOST_AXES,
     check_shape,
     fixed_ints,
+    not_free,
     operand,
     settle,
-    spread,
 )
-from attnc.targets.coreml.writer import sizes
+from attnc.targets.coreml.writer import FREE, sizes, volume
 
 _RESHAPES = ("Flatten", "Reshape", "Squeeze", "Unsqueeze")
+#: From here on the end of a slice is that of the axis, however long it is.
+_TO_THE_END = np.iinfo(np.int32).max
 
 
 def _reshape(node: ir.Node, to: Forms) -> None:
@@ -55,7 +58,7 @@ def _transpose(node: ir.Node, to: Forms) -> None:
     before, after = to.sizes(node.inputs[0]), to.sizes(node.outputs[0])
     perm = attribute(node, "perm") or list(reversed(range(len(before))))
     groups = _together(before, perm)
-    lined = [int(np.prod([before[axis] for axis in group])) for group in sorted(groups)]
+    lined = [volume(before[axis] for axis in group) for group in sorted(groups)]
     places = {group[0]: place for place, group in enumerate(sorted(groups))}
     turned = [places[group[0]] for group in groups]
     x = operand(node, to, 0)
@@ -106,6 +109,7 @@ def _concat(node: ir.Node, to: Forms) -> None:
 def _split(node: ir.Node, to: Forms) -> None:
     x = operand(node, to, 0)
     axis = attribute(node, "axis", 0) % len(sizes(x))
+    not_free(node, sizes(x)[axis])
     counts = [to.sizes(value)[axis] for value in node.outputs]
     if len(counts) == 1:
         parts = (x,)
@@ -123,6 +127,9 @@ def _slice(node: ir.Node, to: Forms) -> None:
     bounds = [(0, size, 1) for size in sizes(x)]
     backward = []
     for axis, begin, end, step in _slice_arguments(node, len(bounds)):
+        if sizes(x)[axis] == FREE and (begin, step) == (0, 1) and end >= _TO_THE_END:
+            continue
+        not_free(node, sizes(x)[axis])
         places = range(bounds[axis][1])[slice(begin, end, step)]
         if step < 0:
             backward.append(axis)

@@ -9,9 +9,9 @@ import onnx_ir as ir
 
 from attnc.compiler.errors import UnsupportedError
 from attnc.compiler.provenance import describe
-from attnc.passes.graph import attribute, const, input_at, ints, shape
+from attnc.passes.graph import attribute, const, input_at, ints
 from attnc.targets.coreml.forms import Forms
-from attnc.targets.coreml.writer import is_var, sizes, type_name
+from attnc.targets.coreml.writer import FREE, is_var, sizes, type_name
 
 #: Core ML has no tensors with more axes.
 MOST_AXES = 5
@@ -39,7 +39,7 @@ def held(array: Any) -> Any:
 
 def settle(node: ir.Node, to: Forms, x: Any, index: int = 0) -> None:
     """Makes x an output of the node. Refuses shapes that Core ML has not, or that are not ours."""
-    made, wanted = list(sizes(x)), shape(node.outputs[index])
+    made, wanted = list(sizes(x)), to.shape(node.outputs[index])
     check_shape(node, made)
     if wanted is not None and (
         len(wanted) != len(made)
@@ -100,6 +100,16 @@ def not_constant(node: ir.Node, what: str) -> UnsupportedError:
     )
 
 
+def not_free(node: ir.Node, *shape: int) -> None:
+    """Refuses what would have to know the batch, where that is known only when the model runs."""
+    if FREE in shape:
+        raise refusal(
+            node,
+            f"what {node.op_type} does there depends on the number of pictures",
+            "export with --batch N",
+        )
+
+
 def fixed_array(node: ir.Node, to: Forms, index: int, what: str) -> Any:
     """An input that must be constant, as an array; None where it is absent."""
     x = operand(node, to, index)
@@ -136,15 +146,3 @@ def as_kind(to: Forms, x: Any, kind: Literal["float", "int", "bool"]) -> Any:
         return x.astype({"float": np.float32, "int": np.int32, "bool": np.bool_}[kind])
     wide = "fp16" if to.emit.half else "fp32"
     return to.emit.cast(x, {"float": wide, "int": "int32", "bool": "bool"}[kind])
-
-
-def spread(to: Forms, x: Any, wanted: list[int]) -> Any:
-    """x broadcast to a shape; itself if it has that already."""
-    have = list(sizes(x))
-    if have == wanted:
-        return x
-    if not is_var(x):
-        return np.broadcast_to(x, wanted)
-    lined = to.reshape(x, [1] * (len(wanted) - len(have)) + have)
-    reps = [new // old for new, old in zip(wanted, sizes(lined), strict=True)]
-    return lined if set(reps) <= {1} else to.emit("tile", x=lined, reps=reps)

@@ -284,6 +284,23 @@ def test_two_pictures_at_once_are_a_tensor(cli: Any, tmp_path: Path) -> None:
     assert checks["mlprogram.top1"]["status"] == "verified"
 
 
+def test_a_free_batch_is_one_of_a_list(cli: Any, tmp_path: Path) -> None:
+    output = tmp_path / "b"
+    done = cli(
+        "export", "tiny_net:build", *TARGET, "--batch", "dynamic", "-o", output, "--json", "-"
+    )
+    manifest = report_of(done)["manifest"]
+    assert (manifest["batch"], manifest["coreml"]["input"]) == ("dynamic", "tensor")
+    assert "a batch of 1, 2, 4 or 8" in (output / "README.md").read_text()
+    checks = by_name(report_of(cli("verify", output, "--json", "-")))
+    for case in ("recorded-seed0", "source-seed11", "source-seed12", "photo-flower"):
+        assert checks[f"mlprogram.parity.fp16/{case}"]["status"] == "verified"
+        assert checks[f"mlprogram.parity.fp32/{case}"]["status"] == "verified"
+    assert "fp16[?, 20, 12, 12]" in cli("mil", output).out
+    assert cli("mil", output, "--lint").code == 0
+    assert cli("explain", "tiny_net:build", "--target", "coreml", "--batch", "dynamic").code == 0
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "size"), [("shvit_s1", "64"), ("deit_tiny", "64"), ("evit_tiny_k070_fuse", "96")]

@@ -79,12 +79,12 @@ def test_metadata_is_for_core_ml(cli: Any, tmp_path: Path) -> None:
     one_message(done, USAGE, "target cpu has no place for metadata", "--target coreml")
 
 
-def test_a_batch_that_is_not_fixed(cli: Any, tmp_path: Path) -> None:
-    how = ["--target", "coreml", "--batch", "dynamic"]
+def test_labels_of_a_free_batch(cli: Any, tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("".join(f"thing {n}\n" for n in range(10)))
+    how = ["--target", "coreml", "--batch", "dynamic", "--labels", tmp_path / "labels.txt"]
     done = cli("export", "tiny_net:build", *how, "-o", tmp_path / "b")
-    one_message(done, UNSUPPORTED, "fixed batch", "--batch 1")
-    assert list(tmp_path.iterdir()) == []
-    one_message(cli("explain", "tiny_net:build", *how), UNSUPPORTED, "not fixed", "--batch")
+    one_message(done, UNSUPPORTED, "one at a time", "--batch 1")
+    assert [path.name for path in tmp_path.iterdir()] == ["labels.txt"]
 
 
 @pytest.mark.parametrize(

@@ -152,6 +152,14 @@ def test_live_cases_of_a_batch(tmp_path: Path, photos: Path) -> None:
     assert cases["source-seed11"].given.shape == (3, 3, 8, 6)
 
 
+def test_live_cases_of_a_free_batch(tmp_path: Path, photos: Path) -> None:
+    bundle = bundle_of(tmp_path, "tensor", batch=2)
+    allowed = [(count, 3, 8, 6) for count in (1, 2, 4)]
+    cases = live_cases(bundle, means, photos, Report(), allowed)
+    found = [(case.given.shape[0], case.expected.shape[0]) for case in cases]
+    assert found == [(1, 1), (4, 4), (1, 1), (1, 1)]
+
+
 @pytest.mark.parametrize("why", ["no rule", "no photographs"])
 def test_it_is_said_that_there_are_no_photographs(
     tmp_path: Path, photos: Path, why: str, monkeypatch: pytest.MonkeyPatch

@@ -34,7 +34,7 @@ def refusal(model: ir.Model) -> UnsupportedError:
 
 
 @pytest.mark.parametrize(
-    "sizes", [("batch", 3, 8, 8), (1, 3, "height", "width"), (1, None)], ids=str
+    "sizes", [(None, 3, 8, 8), ("n", 3, "n", 8), (1, 3, "height", "width"), (1, None)], ids=str
 )
 def test_sizes_that_are_not_fixed(sizes: tuple[int | str | None, ...]) -> None:
     graph = Graph()
