@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 #: Least cosine of logits that float16 arithmetic, or weights of so many bits, may give.
 COSINES = {"fp16": 0.9999, "int8w": 0.999, "pal8w": 0.999, "pal6w": 0.99, "pal4w": 0.9}
 #: The same where float16 keeps another token than float32, by scores closer than rounding.
-SWAPPED = 0.999
+SWAPPED = 0.998
 #: Where the model hides what it does not choose: times its source's distance in float16.
 TIMES = 2.0
 STAGE_COSINE = 0.999
