@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("coremltools")
 
 
-def tested() -> set[str]:
+def cases_of_all() -> set[str]:
     """Operations of the cases in the modules beside this one."""
     found: set[str] = set()
     for path in sorted(Path(__file__).parent.glob("test_ops_*.py")):
@@ -25,10 +25,10 @@ def tested() -> set[str]:
 def test_every_operation_has_a_case() -> None:
     from attnc.runtimes.coreml.ops.table import TABLE
 
-    assert set(TABLE) - tested() == set()
+    assert set(TABLE) - cases_of_all() == set()
 
 
 def test_every_case_has_an_operation() -> None:
     from attnc.runtimes.coreml.ops.table import TABLE
 
-    assert tested() - set(TABLE) == set()
+    assert cases_of_all() - set(TABLE) == set()
