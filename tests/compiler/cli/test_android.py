@@ -198,6 +198,7 @@ def test_without_kernels_the_bodies_are_in_the_ort_format(cli: Any, tmp_path: Pa
     assert verdicts(done)["ort-format/parity"]["status"] == "verified"
 
 
+@pytest.mark.slow
 def test_operators_that_choose_are_checked_with_own_kernels(cli: Any, tmp_path: Path) -> None:
     options = ["--target", "android", "-o", tmp_path / "b"]
     assert cli("export", "small_sparsifiner:plain", *options).code == 0

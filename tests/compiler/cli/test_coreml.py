@@ -210,6 +210,7 @@ def test_verify(cli: Any, bundle: Path, tmp_path: Path) -> None:
     assert contents(bundle) == before
 
 
+@pytest.mark.slow
 def test_a_model_that_chooses_has_its_stages_found(cli: Any, tmp_path: Path) -> None:
     output = tmp_path / "b"
     done = cli("export", "tiny_sparse:build", *TARGET, "-o", output, "--json", "-")

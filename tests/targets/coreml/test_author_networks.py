@@ -73,8 +73,6 @@ ONE_EACH = (
     "shvit_columns_fused_ts17",
     "glnet_dynamic",
     "evit_chunk",
-    "sparsifiner_early",
-    "tic_multiply_dynamic",
 )
 
 

@@ -48,7 +48,7 @@ CHOOSING = ("sparsifiner_s",)
 
 
 #: For every test run; tracing the others takes long.
-QUICK = ("shvit_s1", "evit_tiny_k070_fuse")
+QUICK = ("evit_tiny_k070_fuse",)
 
 
 def marked(names: Iterable[str]) -> list[Any]:
