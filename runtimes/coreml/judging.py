@@ -17,10 +17,11 @@ from attnc.compiler.progress import Progress
 from attnc.runtimes.checks import Check
 from attnc.runtimes.compare import Comparison, compare
 from attnc.runtimes.coreml.cases import Array, Case, Reference
-from attnc.runtimes.coreml.evaluator import Evaluator
+from attnc.runtimes.coreml.evaluator import Evaluator, Watch
 from attnc.runtimes.coreml.package import Package
+from attnc.runtimes.coreml.program import Operation
 from attnc.runtimes.coreml.rankings import Rankings, first_swap
-from attnc.runtimes.coreml.stages import Collector, Stage, compare_stages, stage_outputs
+from attnc.runtimes.coreml.stages import Stages, stage_outputs
 from attnc.runtimes.reference import half_function
 from attnc.runtimes.tolerance import Tolerance, tolerance_of
 from attnc.runtimes.verify import closest_classes
@@ -30,11 +31,13 @@ if TYPE_CHECKING:
 
 #: Least cosine of logits that float16 arithmetic, or weights of so many bits, may give.
 COSINES = {"fp16": 0.9999, "int8w": 0.999, "pal8w": 0.999, "pal6w": 0.99, "pal4w": 0.9}
-#: The same where float16 keeps another token than float32, by scores closer than rounding.
+#: Where float16 keeps another token than float32, by scores closer than rounding, less than the
+#: least cosine proves nothing, and less than this is wrong all the same.
 SWAPPED = 0.998
 #: Where the model hides what it does not choose: times its source's distance in float16.
 TIMES = 2.0
 STAGE_COSINE = 0.999
+_GRAVITY = ("failed", "not-verified", "verified")
 #: A lead of the first class, as a share of the largest logit, that float16 does not tell apart.
 NEAR = 1e-3
 
@@ -62,19 +65,23 @@ class Judge:
     def parity(
         self,
         package: Package,
-        cases: Sequence[Case],
         precision: str,
         progress: Progress,
         *,
         top1: bool = True,
+        watch: Watch | None = None,
     ) -> list[Check]:
-        """One check of all cases together, one of each, and of photographs the first class."""
-        progress.stage(f"evaluating the program, {precision}", len(cases))
+        """One check of all cases together, one of each, and of photographs the first class.
+
+        `watch` sees the operations of the first case.
+        """
+        progress.stage(f"evaluating the program, {precision}", len(self.cases))
         results, each = [], []
         name = f"mlprogram.parity.{precision}"
-        for case in cases:
+        for case in self.cases:
             rankings = Rankings()
-            distance = compare(evaluate(package, case.given, rankings), case.expected)
+            see = _both(rankings, watch if case is self.cases[0] else None)
+            distance = compare(evaluate(package, case.given, see), case.expected)
             if precision == "fp32":
                 self.rankings[case.name] = rankings
             each.append(self._check(f"{name}/{case.name}", case, distance, precision, rankings))
@@ -90,27 +97,35 @@ class Judge:
             limit, value = self.tolerance.limit(case.expected), distance.relative
             good, note = value <= limit, self.tolerance.note or "relative error"
         else:
-            limit, note = self._least_cosine(case, precision, rankings)
+            limit, note = self._least_cosine(precision)
             good, value = distance.cosine >= limit, distance.cosine
         if not np.isfinite(distance.relative):
             return Check(name, "failed", None, limit, "the output holds NaN or infinite values")
-        return Check(name, "verified" if good else "failed", value, limit, note)
+        if good:
+            return Check(name, "verified", value, limit, note)
+        swap = "" if precision == "fp32" else self._near_swap(case, rankings)
+        if swap and value >= SWAPPED:
+            return Check(name, "not-verified", value, limit, f"{note}; {swap}")
+        return Check(name, "failed", value, limit, note)
 
-    def _least_cosine(self, case: Case, precision: str, rankings: Rankings) -> tuple[float, str]:
+    def _least_cosine(self, precision: str) -> tuple[float, str]:
         least = COSINES[precision]
-        if self.tolerance.discontinuous and self.module is not None:
-            own = self._worst_of_source()
-            note = f"cosine; the model chooses, and its source in float16 gives {own:.5f}"
-            return min(least, 1 - TIMES * (1 - own)), note
+        if not self.tolerance.discontinuous or self.module is None:
+            return least, "cosine"
+        own = self._worst_of_source()
+        note = f"cosine; the model chooses, and its source in float16 gives {own:.5f}"
+        return min(least, 1 - TIMES * (1 - own)), note
+
+    def _near_swap(self, case: Case, rankings: Rankings) -> str:
+        """Which near-tie float16 decided otherwise than float32; empty if none explains it."""
         float32 = self.rankings.get(case.name)
         swap = first_swap(float32, rankings) if float32 is not None else None
         if swap is None or not swap.near:
-            return least, "cosine"
-        note = (
-            f"cosine; {swap.count} of {swap.chosen} tokens at {swap.operation} are others than in "
-            f"float32, their scores within {swap.gap:.1e} of the cut"
+            return ""
+        return (
+            f"{swap.count} of {swap.chosen} tokens at {swap.operation} are others than in float32, "
+            f"their scores within {swap.gap:.1e} of the cut"
         )
-        return min(least, SWAPPED), note
 
     def _worst_of_source(self) -> float:
         """The least cosine of the source in float16 with itself; 1 where it has no float16."""
@@ -137,27 +152,38 @@ class Judge:
         near = self.tolerance.discontinuous or precision in ("pal4w", "pal6w") or lead < NEAR
         return [Check("mlprogram.top1", "not-verified" if near else "failed", share, 1.0, reason)]
 
-    def stages(
-        self, package: Package, origins: Mapping[str, Any], cases: Sequence[Case]
-    ) -> list[Check]:
-        """Where the program parts from the source: informs, the logits decide."""
-        if self.module is None or isinstance(self.module, Path) or not cases:
-            reason = "the source is no torch module whose stages could be watched"
-            return [Check("mlprogram.stages", "not-verified", reason=reason)]
-        outputs = stage_outputs(self.module, cases[0].array)
-        collected = Collector(outputs, origins)
-        evaluate(package, cases[0].given, collected)
-        return _stage_checks(compare_stages(outputs, collected))
+    def stages(self, origins: Mapping[str, Any]) -> Stages | None:
+        """What watches the first case for the source's stages; None if it has none to watch."""
+        if self.module is None or isinstance(self.module, Path) or not self.cases:
+            return None
+        return Stages(stage_outputs(self.module, self.cases[0].array), origins)
 
 
 def _cosine(run: Reference, case: Case) -> float:
     return compare(run(case.array), case.expected).cosine
 
 
-def _stage_checks(stages: Sequence[Stage]) -> list[Check]:
-    """One check of each stage that was found, and one line of those that were not."""
+def _both(one: Watch, other: Watch | None) -> Watch:
+    if other is None:
+        return one
+
+    def watch(operation: Operation, results: tuple[Array, ...]) -> None:
+        one(operation, results)
+        other(operation, results)
+
+    return watch
+
+
+def stage_checks(watched: Stages | None) -> list[Check]:
+    """Where the program parts from the source: informs, the logits decide.
+
+    One check of each stage that was found, and one line of those that were not.
+    """
+    if watched is None:
+        reason = "the source is no torch module whose stages could be watched"
+        return [Check("mlprogram.stages", "not-verified", reason=reason)]
     checks, lost = [], []
-    for stage in stages:
+    for stage in watched.compared():
         distance = stage.distance
         if distance is None or not distance.cosine >= STAGE_COSINE:
             lost.append(stage.name)
@@ -171,12 +197,10 @@ def _stage_checks(stages: Sequence[Stage]) -> list[Check]:
 
 
 def _worst(name: str, checks: Sequence[Check]) -> Check:
-    """All cases in one line: the first that failed, or the one nearest to its limit."""
+    """All cases in one line: one that failed or proves nothing, or the nearest to its limit."""
     if not checks:
         return Check(name, "not-verified", reason="no inputs with known outputs")
-    failed = [check for check in checks if check.status == "failed"]
-    parts = failed or sorted(checks, key=_margin)
-    chosen = parts[0]
+    chosen = min(checks, key=lambda check: (_GRAVITY.index(check.status), _margin(check)))
     where = chosen.name.partition("/")[2]
     reason = f"worst of {len(checks)} inputs: {where}; {chosen.reason}"
     return Check(name, chosen.status, chosen.value, chosen.limit, reason)
@@ -188,7 +212,7 @@ def _margin(check: Check) -> float:
     return (value - limit) / max(1 - limit, 1e-12) if value >= limit else 1 - value / limit
 
 
-def evaluate(package: Package, given: Any, watch: Any = None) -> Array:
+def evaluate(package: Package, given: Any, watch: Watch | None = None) -> Array:
     """The program's logits for a picture or an array."""
     feature = package.inputs[0]
     if isinstance(given, np.ndarray):

@@ -65,12 +65,14 @@ def _stages(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             yield name, part
 
 
-class Collector:
-    """Watches an evaluation and keeps the last values of each stage."""
+class Stages:
+    """Watches an evaluation for the stages' outputs: keeps the last values of each."""
 
-    def __init__(self, names: Mapping[str, Any], origins: Mapping[str, Mapping[str, str]]) -> None:
-        self.origins = origins
-        self.kept: dict[str, list[Array]] = {name: [] for name in names}
+    def __init__(
+        self, outputs: Mapping[str, Array], origins: Mapping[str, Mapping[str, str]]
+    ) -> None:
+        self.outputs, self.origins = outputs, origins
+        self.kept: dict[str, list[Array]] = {name: [] for name in outputs}
 
     def __call__(self, operation: Operation, results: tuple[Array, ...]) -> None:
         """See `Evaluator.run`."""
@@ -82,10 +84,9 @@ class Collector:
                 values += [result for result in results if result.dtype.kind == "f"]
                 del values[:-LAST]
 
-
-def compare_stages(outputs: Mapping[str, Array], collected: Collector) -> list[Stage]:
-    """Each stage with its nearest value."""
-    return [Stage(name, _nearest(output, collected.kept[name])) for name, output in outputs.items()]
+    def compared(self) -> list[Stage]:
+        """Each stage with its nearest value."""
+        return [Stage(name, _nearest(out, self.kept[name])) for name, out in self.outputs.items()]
 
 
 def _nearest(output: Array, values: list[Array]) -> Comparison | None:

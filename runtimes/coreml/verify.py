@@ -5,7 +5,7 @@ On macOS Core ML itself runs as well; elsewhere the report says that it did not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,10 +15,10 @@ from attnc.compiler.bundle import Bundle
 from attnc.compiler.errors import AttncError, UsageError
 from attnc.compiler.progress import SILENT, Progress
 from attnc.runtimes.checks import Check, Report
-from attnc.runtimes.coreml.cases import Case, live_cases, recorded_cases
+from attnc.runtimes.coreml.cases import live_cases, recorded_cases
 from attnc.runtimes.coreml.device_checks import DeviceCase
 from attnc.runtimes.coreml.device_report import device_checks
-from attnc.runtimes.coreml.judging import Judge
+from attnc.runtimes.coreml.judging import Judge, stage_checks
 from attnc.runtimes.coreml.origins import FILE_NAME as ORIGINS
 from attnc.runtimes.coreml.origins import read_origins
 from attnc.runtimes.coreml.package import Package, open_package
@@ -55,21 +55,22 @@ def verify_coreml(
     report.checks += _package_checks(bundle, package)
     progress.stage("rebuilding the source model")
     module = _module(source, report)
-    cases = list(recorded_cases(bundle))
+    recorded = list(recorded_cases(bundle))
     reference = None if module is None else reference_function(module)
     allowed = package.inputs[0].allowed
     live = []
     if reference is not None:
         live = list(live_cases(bundle, reference, images, report, allowed))
-    judge = Judge(bundle, module, reference, cases, live)
-    cases += live
-    half = bundle.manifest.precision != "fp32"
-    twin = _twin_parity(judge, source, cases, progress) if half else []
-    report.checks += judge.parity(package, cases, bundle.manifest.precision, progress)
+    judge = Judge(bundle, module, reference, recorded, live)
+    precision = bundle.manifest.precision
+    half = precision != "fp32"
+    twin = _twin_parity(judge, source, progress) if half else []
+    stages = judge.stages(read_origins(bundle.path / ORIGINS))
+    report.checks += judge.parity(package, precision, progress, watch=stages)
     report.checks += twin
-    report.checks += judge.stages(package, read_origins(bundle.path / ORIGINS), cases)
+    report.checks += stage_checks(stages)
     progress.stage("Core ML itself")
-    given = [DeviceCase(c.name, c.given, c.expected, c.photo) for c in cases]
+    given = [DeviceCase(c.name, c.given, c.expected, c.photo) for c in judge.cases]
     limit = (lambda expected: DEVICE_LIMIT) if half else judge.tolerance.limit
     report.checks += device_checks(path, given, limit, judge.tolerance.note, progress)
     return report
@@ -100,9 +101,7 @@ def _equal(name: str, same: bool, reason: str) -> Check:
     return Check(name, "verified" if same else "failed", reason="" if same else reason)
 
 
-def _twin_parity(
-    judge: Judge, source: Source, cases: Sequence[Case], progress: Progress
-) -> list[Check]:
+def _twin_parity(judge: Judge, source: Source, progress: Progress) -> list[Check]:
     """The same lowering in float32: what is wrong there is no matter of precision."""
     with TemporaryDirectory(prefix="attnc-twin-") as folder:
         progress.stage("lowering once more in float32")
@@ -111,4 +110,4 @@ def _twin_parity(
         except AttncError as error:
             reason = f"not lowered again: {error.message}"
             return [Check("mlprogram.parity.fp32", "not-verified", reason=reason)]
-        return judge.parity(package, cases, "fp32", progress, top1=False)
+        return judge.parity(package, "fp32", progress, top1=False)

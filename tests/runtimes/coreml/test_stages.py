@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from attnc.runtimes.coreml.program import Operation
-from attnc.runtimes.coreml.stages import LAST, Collector, compare_stages, stage_outputs
+from attnc.runtimes.coreml.stages import LAST, Stages, stage_outputs
 
 RNG = np.random.default_rng(32)
 
@@ -58,19 +58,19 @@ def test_outputs_of_blocks_and_children() -> None:
     assert not any(module._forward_hooks for module in net.modules())
 
 
-def collected(output: Any, *values: Any, module: str = "blocks.0.1") -> Collector:
+def watched(output: Any, *values: Any, module: str = "blocks.0.1") -> Stages:
     """A watcher of the stage `blocks.0` that saw these values, made by one of its parts."""
     origins = {"mine": {"module": module}, "other": {"module": "blocks.01"}}
-    collector = Collector({"blocks.0": output}, origins)
+    stages = Stages({"blocks.0": output}, origins)
     for value in values:
-        collector(Operation("relu", "mine", {}, (), {}, ()), (value,))
-    collector(Operation("relu", "other", {}, (), {}, ()), (output,))
-    collector(Operation("relu", "unknown", {}, (), {}, ()), (output,))
-    return collector
+        stages(Operation("relu", "mine", {}, (), {}, ()), (value,))
+    stages(Operation("relu", "other", {}, (), {}, ()), (output,))
+    stages(Operation("relu", "unknown", {}, (), {}, ()), (output,))
+    return stages
 
 
 def nearest(output: Any, *values: Any, **options: Any) -> Any:
-    (stage,) = compare_stages({"blocks.0": output}, collected(output, *values, **options))
+    (stage,) = watched(output, *values, **options).compared()
     assert stage.name == "blocks.0"
     return stage.distance
 

@@ -12,6 +12,7 @@ from bent_bundles import bent, changed, exported, found, gone, net, towards
 
 from attnc.compiler.bundle import Bundle
 from attnc.runtimes.coreml import judging as checking
+from attnc.runtimes.coreml.program import Operation
 from attnc.runtimes.reference import half_function
 from attnc.runtimes.tolerance import Tolerance
 
@@ -126,3 +127,43 @@ def test_another_class_where_the_model_chooses(
 ) -> None:
     bent(monkeypatch, swapped)
     assert found(choosing)["mlprogram.top1"].status == "not-verified"
+
+
+def ranking(monkeypatch: pytest.MonkeyPatch, cosine: float, kept: list[int]) -> None:
+    """Programs rank three tokens; in float16 they keep `kept`, and give turned logits."""
+    right = checking.evaluate
+
+    def evaluate(package: Any, given: Any, watch: Any = None) -> Any:
+        half = "twin" not in str(package.path)
+        chosen = kept if half else [4, 7]
+        operation = Operation("topk", "blocks_3_topk_0", {}, (), {}, ())
+        logits = right(package, given, watch)
+        watch(operation, (np.array([[0.9, 0.5]]), np.array([chosen])))
+        return towards(cosine)(logits) if half else logits
+
+    monkeypatch.setattr(checking, "evaluate", evaluate)
+
+
+@pytest.mark.parametrize(
+    ("cosine", "kept", "status"),
+    [
+        (0.9995, [4, 9], "not-verified"),  # the last one is another, at the cut
+        (0.99995, [4, 9], "verified"),
+        (0.9995, [4, 7], "failed"),  # the same tokens: nothing explains it
+        (0.9995, [9, 7], "failed"),  # the first one is another, far from the cut
+        (0.99, [4, 9], "failed"),  # more than a token is worth
+    ],
+)
+def test_a_near_tie_proves_nothing(
+    bundle: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    cosine: float,
+    kept: list[int],
+    status: str,
+) -> None:
+    twin = exported(tmp_path / "twin", "fp32").path / "model.mlpackage"
+    ranking(monkeypatch, cosine, kept)
+    check = found(bundle, lambda folder: twin)["mlprogram.parity.fp16"]
+    assert (check.status, check.limit) == (status, 0.9999)
+    assert ("1 of 2 tokens at blocks_3_topk_0" in check.reason) == (status == "not-verified")
