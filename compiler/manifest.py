@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 from pydantic import Field, ValidationError
 
 from attnc.compiler.errors import UnsupportedError, UsageError
-from attnc.compiler.manifest_parts import OrtFormatEntry, Part, RelativePath
+from attnc.compiler.manifest_parts import OrtFormatEntry, Part, RelativePath, WebEntry
 
 VERSION = 1
 FORMAT: Final = "attnc-bundle"
@@ -176,7 +176,7 @@ class Manifest(Part):
     model: str
     target: str
     profile: str
-    precision: Literal["fp32", "fp16", "bf16", "int8w", "pal8w", "pal6w", "pal4w"] = "fp32"
+    precision: Literal["fp32", "fp16", "bf16", "fp16w", "int8w", "pal8w", "pal6w", "pal4w"] = "fp32"
     batch: int | Literal["dynamic"]
     opset: int
     ir_version: int
@@ -194,6 +194,7 @@ class Manifest(Part):
     tensorrt: TensorrtEntry | None = None
     coreml: CoremlEntry | None = None
     ort_format: OrtFormatEntry | None = None
+    web: WebEntry | None = None
     reference: tuple[ReferenceCase, ...]
     built_with: dict[str, str]
     files: tuple[FileEntry, ...]

@@ -32,3 +32,18 @@ class OrtFormatEntry(Part):
     model: RelativePath
     operators: RelativePath
     converter: str
+
+
+class WebEntry(Part):
+    """What runs a bundle in a browser: the engine's program, its memory, what a page can show.
+
+    `steps` by operator; `arena_bytes` and `weight_bytes` in memory; `views` by kind; `wide` are
+    nodes of `model.onnx` with more than four dimensions, which WebGPU may refuse.
+    """
+
+    folder: RelativePath
+    steps: dict[str, int]
+    arena_bytes: int
+    weight_bytes: int
+    views: dict[str, int]
+    wide: tuple[str, ...] = ()

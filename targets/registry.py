@@ -23,6 +23,7 @@ TARGETS: tuple[Target, ...] = (
     Target("tensorrt", "NVIDIA GPUs: TensorRT and TensorRT for RTX, with plugin kernels", "rtx"),
     Target("android", "Android phones: ONNX and ORT format, with kernels for arm64", "android"),
     Target("arm64", "Linux boards and servers with arm64: ONNX and ORT format", "rpi5"),
+    Target("web", "browsers: our WebAssembly engine, and ONNX for onnxruntime-web", "web"),
     Target("coreml", "iPhone, iPad, Mac: an ML Program for Core ML", "iphone15"),
 )
 

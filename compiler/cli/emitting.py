@@ -79,6 +79,10 @@ def emitter_of(
         from attnc.compiler.cli.emit_coreml import CoremlEmitter
 
         return CoremlEmitter(profile, precision or "fp16", metadata or {})
+    if profile.target == "web":
+        from attnc.compiler.cli.emit_web import WebEmitter
+
+        return WebEmitter(profile, precision or "fp32")
     if precision not in (None, "fp32"):
         raise UsageError(
             f"target {profile.target} computes in fp32, not {precision}",

@@ -1,0 +1,85 @@
+"""The form for onnxruntime-web: standard operators only, shapes constant, rank at most four.
+
+Its prebuilt WebAssembly and WebGPU take no custom operators.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from attnc.compiler.errors import UnsupportedError
+from attnc.compiler.ops.base import DOMAIN
+from attnc.compiler.ops.inline import inline_body
+from attnc.compiler.pipeline import Pass, run_pipeline
+from attnc.compiler.provenance import describe
+from attnc.passes.pipelines import clean
+
+MAX_RANK = 4
+#: Weights of fewer elements stay float32: they are norms and biases, and save nothing.
+LEAST_HALVED = 256
+#: The largest float16.
+HALF_MAX = 65504.0
+
+
+def to_standard(model: ir.Model) -> None:
+    """Put bodies in place of all `attnc` operators and fold what became constant, in place."""
+    for node in [node for node in model.graph if node.domain == DOMAIN]:
+        inline_body(node)
+    for identifier in [key for key in model.functions if key[0] == DOMAIN]:
+        del model.functions[identifier]
+    model.graph.opset_imports.pop(DOMAIN, None)
+    run_pipeline(model, tidy())
+
+
+def tidy() -> list[Pass]:
+    """What cleans a graph after bodies came into it."""
+    return clean()
+
+
+def check_standard(model: ir.Model) -> None:
+    """Raise UnsupportedError naming the first node that onnxruntime-web would not take."""
+    for node in model.graph:
+        if node.domain not in ("", "ai.onnx"):
+            raise UnsupportedError(
+                f"onnxruntime-web has no operator {node.domain}::{node.op_type}",
+                where=describe(node),
+                remedy="export the model as standard operators",
+            )
+
+
+def wide_nodes(model: ir.Model) -> list[ir.Node]:
+    """Nodes with a result of more than four dimensions, which WebGPU runs slowly or not at all."""
+    return [
+        node
+        for node in model.graph
+        if any(value.shape is not None and len(value.shape) > MAX_RANK for value in node.outputs)
+    ]
+
+
+def halves(array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> bool:
+    """Whether a weight is stored as float16 where that is wished."""
+    if array.dtype != np.float32 or array.size < LEAST_HALVED:
+        return False
+    return bool(np.abs(array).max() <= HALF_MAX)
+
+
+def halve_weights(model: ir.Model) -> None:
+    """Store large weights as float16, widened by a Cast that runtimes fold when they load."""
+    graph = model.graph
+    for value in list(graph.initializers.values()):
+        tensor = value.const_value
+        if tensor is None or not halves(tensor.numpy()):
+            continue
+        half = ir.tensor(tensor.numpy().astype(np.float16), name=f"{value.name}.half")
+        stored = ir.Value(
+            name=half.name, shape=ir.Shape(tensor.shape), type=ir.TensorType(half.dtype)
+        )
+        stored.const_value = half
+        cast = ir.node("Cast", [stored], {"to": int(ir.DataType.FLOAT)}, name=f"{value.name}.widen")
+        cast.outputs[0].shape, cast.outputs[0].type = value.shape, value.type
+        ir.convenience.replace_all_uses_with(value, cast.outputs[0])
+        del graph.initializers[str(value.name)]
+        cast.outputs[0].name = value.name
+        graph.register_initializer(stored)
+        graph.insert_before(graph[0], cast)
