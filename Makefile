@@ -22,6 +22,7 @@ $(VENV)/.ready: pyproject.toml
 
 kernels: setup
 	$(BIN)/python -m attnc.runtimes.cpu.build --target all
+	$(BIN)/python -m attnc.runtimes.web.build
 
 format: setup
 	$(BIN)/ruff format .

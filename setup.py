@@ -1,7 +1,7 @@
 """Builds the kernel libraries into the package: everything else is in pyproject.toml.
 
 ATTNC_KERNEL_TARGETS picks what a wheel carries (names as in runtimes/cpu/toolchain.py, `all`,
-or nothing at all for a build without kernels); the default is every target.
+or nothing at all for a build without kernels); the default is every target, and the web engine.
 """
 
 import os
@@ -17,11 +17,15 @@ from setuptools.command.build_py import build_py
 def build_kernels(names: list[str]) -> None:
     """Compile these targets with the package's own build, which cannot be imported as attnc yet."""
     package = types.ModuleType("kernel_build")
-    package.__path__ = [str(Path(__file__).parent / "runtimes" / "cpu")]
+    package.__path__ = [str(Path(__file__).parent / "runtimes")]
     sys.modules["kernel_build"] = package
-    builder = import_module("kernel_build.build")
+    builder = import_module("kernel_build.cpu.build")
     for name in builder.TARGETS if names == ["all"] else names:
         builder.build(name)
+    if names == ["all"]:
+        engine = import_module("kernel_build.web.build")
+        for name in engine.BUILDS:
+            engine.build(name)
 
 
 class BuildWithKernels(build_py):

@@ -53,13 +53,14 @@ def zig_path() -> str:
 def content_hash(compiler: str, target: Target, extra: list[str]) -> str:
     """Hash of everything that the library's bytes depend on."""
     digest = hashlib.sha256(repr((target, COMMON, extra, STUBS)).encode())
-    digest.update(_version(compiler).encode())
+    digest.update(compiler_version(compiler).encode())
     for path in sorted(SOURCES.iterdir()):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
 
-def _version(compiler: str) -> str:
+def compiler_version(compiler: str) -> str:
+    """What the compiler says of itself. Raises BuildError if it cannot be started."""
     command = [compiler, "version" if Path(compiler).stem == "zig" else "--version"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout
@@ -67,7 +68,8 @@ def _version(compiler: str) -> str:
         raise BuildError(f"{compiler}: {error.strerror}") from error
 
 
-def _run(command: list[str], cwd: Path) -> None:
+def run_compiler(command: list[str], cwd: Path) -> None:
+    """Run it in a folder. Raises BuildError with what it says."""
     try:
         done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
     except OSError as error:
@@ -89,7 +91,7 @@ def _compile(
 
     def one(name: str) -> None:
         command = [*_driver(compiler, triple), *COMMON, *jobs[name], *extra]
-        _run([*command, "-c", name, "-o", str(out / f"{Path(name).stem}.o")], SOURCES)
+        run_compiler([*command, "-c", name, "-o", str(out / f"{Path(name).stem}.o")], SOURCES)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(one, sorted(jobs)))
@@ -107,7 +109,7 @@ def _make_stubs(compiler: str, target: Target, folder: Path) -> list[str]:
             f"lib{name}.so",
             source.name,
         ]
-        _run(command, folder)
+        run_compiler(command, folder)
     return [f"./lib{name}.so" for name in target.stubs]
 
 
@@ -118,7 +120,7 @@ def _link(compiler: str, target: Target, extra: list[str], folder: Path, name: s
     if len(driver) > 1:
         driver[1] = "cc"  # the objects need no C++ library
     soname = [f"-Wl,-soname,{name}"] if target.suffix == "so" else []
-    _run([*driver, "-shared", *target.link, *extra, *soname, *objects, *stubs, "-o", name], folder)
+    run_compiler([*driver, "-shared", *target.link, *extra, *soname, *objects, *stubs, "-o", name], folder)
 
 
 def _drop_link_time(library: Path) -> None:
@@ -131,7 +133,8 @@ def _drop_link_time(library: Path) -> None:
 
 
 @contextlib.contextmanager
-def _workspace(parent: Path) -> Iterator[Path]:
+def workspace(parent: Path) -> Iterator[Path]:
+    """A temporary folder beside the results, so that they can be renamed into place."""
     parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=parent, prefix=".build-") as name:
         yield Path(name)
@@ -165,7 +168,7 @@ def build(
     wanted = content_hash(compiler, target, extra)
     if not force and result.exists() and stamp.exists() and stamp.read_text() == wanted:
         return result
-    with _workspace(output) as folder:
+    with workspace(output) as folder:
         _compile(compiler, target, extra, BENCH_LAYER if bench else ORT_LAYER, folder)
         _link(compiler, target, extra, folder, result.name)
         if target.suffix == "dll":

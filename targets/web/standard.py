@@ -30,6 +30,16 @@ def to_standard(model: ir.Model) -> None:
         del model.functions[identifier]
     model.graph.opset_imports.pop(DOMAIN, None)
     run_pipeline(model, tidy())
+    name_apart(model)
+
+
+def name_apart(model: ir.Model) -> None:
+    """Give every node a name of its own, as older runtimes insist on."""
+    taken: set[str] = set()
+    for index, node in enumerate(model.graph):
+        name = node.name or f"node_{index}"
+        node.name = name if name not in taken else f"{name}#{index}"
+        taken.add(node.name)
 
 
 def tidy() -> list[Pass]:

@@ -13,6 +13,26 @@ inline Int most(Int a, Int b) { return a > b ? a : b; }
 
 constexpr int kVecs = 16 / W;  // vectors of a panel
 
+// A tile takes its panels in kSplit parts: one, but where a processor has few and short registers.
+#if !defined(ATTNC_SPLIT)
+#define ATTNC_SPLIT 1
+#endif
+constexpr int kSplit = ATTNC_SPLIT;
+
+// Rows of A that are addressed from one pointer: three on processors that add an index for nothing.
+#if !defined(ATTNC_ROWS_A_POINTER)
+#define ATTNC_ROWS_A_POINTER 3
+#endif
+constexpr int kRowsAPointer = ATTNC_ROWS_A_POINTER;
+
+// Keeps the loads of one step of k from moving into another, where the compiler does not know how
+// many registers there will be (WebAssembly) and would keep them all.
+#if defined(__wasm__)
+#define ATTNC_STEP_END __asm__ volatile("" ::: "memory")
+#else
+#define ATTNC_STEP_END
+#endif
+
 struct Run {
   const float* a;  // first element of row 0
   Int b;           // offset into a panel of B of the row that meets it
@@ -80,61 +100,68 @@ ATTNC_INLINE void store_rows(const Gemm& g, const V (&acc)[R][N], Int i, Int j) 
   }
 }
 
-// One step of k: a column of R values of A against a row of P panels.
+// One step of k: a column of R values of A against a row of P panels, or of a part of one.
 template <int R, int P>
-ATTNC_INLINE void rank1(V (&acc)[R][P * kVecs], const float* const* a, Int lda, Int k,
+ATTNC_INLINE void rank1(V (&acc)[R][P * kVecs / kSplit], const float* const* a, Int lda, Int k,
                         const float* b, Int b_panel) {
-  V row[P * kVecs];
+  V row[P * kVecs / kSplit];
   ATTNC_UNROLL
   for (int p = 0; p < P; ++p) ATTNC_UNROLL
-  for (int v = 0; v < kVecs; ++v) row[p * kVecs + v] = load(b + p * b_panel + v * W);
+  for (int v = 0; v < kVecs / kSplit; ++v) row[p * kVecs + v] = load(b + p * b_panel + (size_t)(v * W));
   ATTNC_UNROLL
   for (int r = 0; r < R; ++r) {
-    const V x = set1(a[r / 3][(r % 3) * lda + k]);
+    const V x = set1((a[r / kRowsAPointer] + (r % kRowsAPointer) * lda)[(size_t)k]);
     ATTNC_UNROLL
-    for (int v = 0; v < P * kVecs; ++v) acc[r][v] = fma(x, row[v], acc[r][v]);
+    for (int v = 0; v < P * kVecs / kSplit; ++v) acc[r][v] = fma(x, row[v], acc[r][v]);
   }
+  ATTNC_STEP_END;
 }
 
 // Accumulators begin as the bias. A write that misses waits for memory: ask for its lines now.
 template <int R, int N>
-ATTNC_INLINE void begin_rows(const Gemm& g, V (&acc)[R][N], Int i, Int panel) {
+ATTNC_INLINE void begin_rows(const Gemm& g, V (&acc)[R][N], Int i, Int j) {
   ATTNC_UNROLL
   for (int v = 0; v < N; ++v) {
-    const V x = g.bias ? load(g.bias + panel * 16 + v * W) : set1(0.0f);
+    const V x = g.bias ? load(g.bias + j + v * W) : set1(0.0f);
     ATTNC_UNROLL
     for (int r = 0; r < R; ++r) acc[r][v] = x;
   }
   if (g.store_ahead)
     for (int r = 0; r < R; ++r)
       for (int v = 0; v < N / kVecs; ++v)
-        __builtin_prefetch(g.c + (i + r + g.store_ahead) * g.ldc + (panel + v) * 16, 1, 3);
+        __builtin_prefetch(g.c + (i + r + g.store_ahead) * g.ldc + j + v * 16, 1, 3);
 }
 
-// R rows by P panels, all of K; the accumulators stay in registers.
+// R rows by P panels, or by one part of a panel, all of K; the accumulators stay in registers.
 template <int R, int P>
-void tile(const Gemm& g, Int i, Int panel, Prefetch pf) {
-  V acc[R][P * kVecs];
-  begin_rows(g, acc, i, panel);
+ATTNC_INLINE void tile_part(const Gemm& g, Int i, Int panel, int part, Prefetch pf) {
+  V acc[R][P * kVecs / kSplit];
+  const Int column = part * (16 / kSplit);
+  begin_rows(g, acc, i, panel * 16 + column);
   const Int lda = g.lda, b_k = g.b_k, b_panel = g.b_panel;
   for (Int s = 0; s < g.nruns; ++s) {
     const Run& run = g.runs[s];
-    const float* a[(R + 2) / 3];  // every third row: the two between are an index away
-    for (int r = 0; r < R; r += 3) a[r / 3] = run.a + (i + r) * lda;
-    const float* b = g.b + panel * b_panel + run.b;
+    const float* a[(R + kRowsAPointer - 1) / kRowsAPointer];
+    for (int r = 0; r < R; r += kRowsAPointer) a[r / kRowsAPointer] = run.a + (i + r) * lda;
+    const float* b = g.b + panel * b_panel + run.b + column;
     Int k = 0;
     for (; k + 4 <= run.length; k += 4) {
       _Pragma("GCC unroll 1") for (Int line = 0; line < pf.lines; ++line, pf.at += 64)
           __builtin_prefetch(pf.at, 0, 2);
       for (int u = 0; u < 4; ++u, b += b_k) rank1<R, P>(acc, a, lda, u, b, b_panel);
-      for (int r = 0; r < R; r += 3) a[r / 3] += 4;
+      for (int r = 0; r < R; r += kRowsAPointer) a[r / kRowsAPointer] += 4;
     }
     _Pragma("GCC unroll 1") for (; k < run.length; ++k, b += b_k) {
       rank1<R, P>(acc, a, lda, 0, b, b_panel);
-      for (int r = 0; r < R; r += 3) ++a[r / 3];
+      for (int r = 0; r < R; r += kRowsAPointer) ++a[r / kRowsAPointer];
     }
   }
-  store_rows(g, acc, i, panel * 16);
+  store_rows(g, acc, i, panel * 16 + column);
+}
+
+template <int R, int P>
+void tile(const Gemm& g, Int i, Int panel, Prefetch pf) {
+  for (int part = 0; part < kSplit; ++part) tile_part<R, P>(g, i, panel, part, pf);
 }
 
 // The same for a convolution of stride two over planes: its runs are as short as the window is
@@ -142,7 +169,7 @@ void tile(const Gemm& g, Int i, Int panel, Prefetch pf) {
 template <int R, int P>
 void stem_tile(const Gemm& g, Int i, Int panel, Prefetch pf) {
   V acc[R][P * kVecs];
-  begin_rows(g, acc, i, panel);
+  begin_rows(g, acc, i, panel * 16);
   for (Int s = 0; s < g.nruns; ++s) {
     const Run& run = g.runs[s];
     const float* a = run.a + 2 * i;

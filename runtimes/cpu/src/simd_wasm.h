@@ -3,7 +3,7 @@
 typedef v128_t V;
 constexpr int W = 4;
 constexpr int kMaxPanels = 1;
-constexpr int kMaxRows[kMaxPanels] = {ATTNC_WASM_ROWS};  // x86 has 16 registers: 12 accumulators
+constexpr int kMaxRows[kMaxPanels] = {4};  // 8 accumulators, see kernels_wasm.cpp
 inline V load(const float* p) { return wasm_v128_load(p); }
 inline void store(float* p, V v) { wasm_v128_store(p, v); }
 inline V loadn(const float* p, Int n) {
