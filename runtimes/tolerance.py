@@ -31,6 +31,10 @@ OWN_DIFFERENCES, MOVEMENTS, LEAST_SHARE = 5.0, 2.0, 2e-2
 KEEPS_ALL_LIMIT = 5e-5
 
 
+#: By precision where it is not float32: weights rounded to float16 (2^-11 each) move logits by about
+#: 1.5e-3 in the listed models.
+PRECISION_LIMITS = {"fp16w": 1e-2}
+
 #: Relative change of an input, as large as the differences between two float32 implementations
 #: whose choices agree; and how often each input is changed.
 SHAKE, SHAKES = 1e-6, 2
@@ -41,28 +45,31 @@ class Tolerance:
     """`own` is max |float32 - float64| of a discontinuous source; None if it was not measured.
 
     `moved` is how far its logits move when an input is changed as little as by rounding;
-    `keeps_all`: operators that could choose keep everything.
+    `keeps_all`: operators that could choose keep everything; `least`: what the precision is granted.
     """
 
     discontinuous: bool = False
     own: float | None = None
     moved: float = 0.0
     keeps_all: bool = False
+    least: float = RELATIVE_LIMIT
 
     def limit(self, expected: NDArray[np.floating]) -> float:
         """The largest max |a-b| / max |b| against this expected output."""
         scale = float(np.abs(expected).max()) or 1.0
         if self.keeps_all:
             allowed = KEEPS_ALL_LIMIT * max(1.0, float(expected.std()))
-            return min(RELATIVE_LIMIT, allowed / scale)
+            return (
+                min(RELATIVE_LIMIT, allowed / scale) if self.least == RELATIVE_LIMIT else self.least
+            )
         if not self.discontinuous:
-            return RELATIVE_LIMIT
+            return self.least
         allowed = max(
             OWN_DIFFERENCES * (self.own or 0.0),
             MOVEMENTS * self.moved,
             LEAST_SHARE * float(expected.std()),
         )
-        return max(RELATIVE_LIMIT, allowed / scale)
+        return max(self.least, allowed / scale)
 
     @property
     def note(self) -> str:
@@ -103,10 +110,11 @@ def tolerance_of(
 
     `others` are inputs without.
     """
+    least = PRECISION_LIMITS.get(bundle.manifest.precision, RELATIVE_LIMIT)
     if not is_discontinuous(bundle):
-        return Tolerance(keeps_all=_may_choose(bundle))
+        return Tolerance(keeps_all=_may_choose(bundle), least=least)
     if reference is None:
-        return Tolerance(discontinuous=True)
+        return Tolerance(discontinuous=True, least=least)
     recorded = list(recorded)
     own = [float(np.abs(reference(array) - exact).max()) for array, exact in recorded]
     moved = [
@@ -114,7 +122,12 @@ def tolerance_of(
         for array in (*(array for array, _ in recorded), *others)
         for found in _movements(reference, array)
     ]
-    return Tolerance(discontinuous=True, own=max(own, default=None), moved=max(moved, default=0.0))
+    return Tolerance(
+        discontinuous=True,
+        own=max(own, default=None),
+        moved=max(moved, default=0.0),
+        least=least,
+    )
 
 
 def _movements(reference: Callable[[Array], Array], array: Array) -> list[float]:

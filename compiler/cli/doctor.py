@@ -65,6 +65,8 @@ def _packages() -> list[Finding]:
         "matplotlib": "attnc crossover -o",
         "scikit-learn": "photographs",
         "coremltools": "attnc export --target coreml",
+        "wasmtime": "attnc verify and attnc run of web bundles",
+        "playwright": "attnc bench of web bundles, in Chromium",
         "tensorrt-rtx": "attnc export --target tensorrt: engines are built, without a GPU",
     }
     versions = package_versions((*required, *optional))

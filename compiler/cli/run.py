@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from attnc.compiler.bundle import Bundle
+    from attnc.runtimes.runner import Runner
 
 
 def run(
@@ -32,7 +33,6 @@ def run(
     from attnc.compiler.bundle import Bundle
     from attnc.compiler.cli.console import write_json
     from attnc.compiler.errors import UsageError
-    from attnc.runtimes.attnc_runner import AttncRunner
 
     opened = Bundle.open(bundle)
     if opened.manifest.coreml is not None:
@@ -43,12 +43,28 @@ def run(
         logits = _evaluate(opened, picture)
     else:
         array = _prepare(opened, picture)
-        with AttncRunner(opened, threads, kernels=not no_kernels) as runner:
+        with _runner(opened, threads, kernels=not no_kernels) as runner:
             logits = runner.run({runner.inputs[0].name: array})[runner.outputs[0].name][0]
     rows = _best(logits, top, opened.labels)
     write_json({"picture": str(picture), "top": rows}, json)
     if json != "-":
         _print(picture, rows)
+
+
+def _runner(bundle: Bundle, threads: int | None, *, kernels: bool) -> Runner:
+    """ONNX Runtime, or the web engine by wasmtime, which has one thread."""
+    from attnc.compiler.errors import UsageError
+    from attnc.runtimes.attnc_runner import AttncRunner
+    from attnc.runtimes.web.runner import WebRunner
+
+    if bundle.manifest.web is None or not kernels:
+        return AttncRunner(bundle, threads, kernels=kernels)
+    if threads not in (None, 1):
+        raise UsageError(
+            "the web engine has one thread outside of a browser",
+            remedy="leave --threads, or add --no-kernels to run model.onnx in ONNX Runtime",
+        )
+    return WebRunner(bundle)
 
 
 def _evaluate(bundle: Bundle, picture: Path) -> NDArray[np.float32]:
