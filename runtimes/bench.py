@@ -12,6 +12,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from attnc.compiler.bundle import Bundle
 from attnc.compiler.errors import AttncError, ParityError
 from attnc.compiler.progress import SILENT, Progress
 from attnc.runtimes.bench_process import processes
@@ -141,7 +142,7 @@ def run_bench(
 
 
 def _setting(plan: Plan, work: Workload, threads: int, batch: int) -> Setting:
-    same = SAME_CHOOSING_MODEL if is_discontinuous(work.bundle) else SAME_MODEL
+    same = same_model_limit(work.bundle)
     return Setting(batch, threads, _requests(plan, work, threads, batch), plan.effort, same)
 
 
@@ -184,7 +185,7 @@ def _sit(setting: Setting, budget: float | None, progress: Progress) -> list[Tak
     """One sitting of one setting, in fresh processes; they warm up one after the other."""
     with processes(setting.requests) as started:
         outputs = [process.warm_up(setting.effort.warmup) for process in started]
-        _check_same_model([process.name for process in started], outputs, setting.same)
+        check_same_model([process.name for process in started], outputs, setting.same)
         if budget is not None and not setting.taken:
             calls = sum(process.call for process in started)
             setting.effort = setting.effort.within(budget, calls)
@@ -213,7 +214,13 @@ def _input_shape(work: Workload, batch: int) -> tuple[int, ...]:
     return (batch, *(int(size) for size in work.bundle.manifest.inputs[0].shape[1:]))
 
 
-def _check_same_model(names: Sequence[str], outputs: Sequence[NDArray[Any]], limit: float) -> None:
+def same_model_limit(bundle: Bundle) -> float:
+    """The relative error that two runners of a bundle's model may have."""
+    return SAME_CHOOSING_MODEL if is_discontinuous(bundle) else SAME_MODEL
+
+
+def check_same_model(names: Sequence[str], outputs: Sequence[NDArray[Any]], limit: float) -> None:
+    """Raise ParityError naming the first runner that is further from the first than `limit`."""
     for name, output in zip(names[1:], outputs[1:], strict=True):
         distance = compare(outputs[0], output).relative
         if not distance <= limit:

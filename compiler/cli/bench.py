@@ -23,7 +23,8 @@ def bench(
         str,
         typer.Option(
             help="Competitors: ort, openvino, torch, torch-compile, executorch; for TensorRT it "
-            "is plain, the plain export in the same TensorRT."
+            "is plain, the plain export in the same TensorRT; for the web ort-web-plain and "
+            "ort-web, in onnxruntime-web."
         ),
     ] = "ort",
     threads: Annotated[str, typer.Option(help="Intra-op threads, as in 1,2.")] = "1",
@@ -55,7 +56,8 @@ def bench(
     A batch size other than the bundle's own is exported for the benchmark, all runners alike.
     Competitors that are not installed or cannot run the model are named and left out; exit code 4
     if none is installed. TensorRT bundles need the GPU: their engine is timed against that of the
-    plain export, by CUDA events. Core ML bundles need macOS: compute units are timed in turn.
+    plain export, by CUDA events. Core ML bundles need macOS: compute units are timed in turn. Web
+    bundles run in a page of Chromium, against onnxruntime-web.
     """
     from attnc.compiler.bundle import Bundle
     from attnc.compiler.cli.console import progress
@@ -78,6 +80,14 @@ def bench(
         return
     counts = parse_numbers(threads, "--threads")
     _note_few_cores(counts)
+    if opened.manifest.target == "web":
+        from attnc.compiler.cli.bench_web import report_web
+
+        given = [name for name in ("batch", *_MEANINGLESS) if _given(context, name)]
+        given = [name for name in given if name != "threads"]
+        named = against if _given(context, "against") else None
+        report_web(opened, named, counts, Effort(sittings, rounds, burst), given, json)
+        return
     entries, missing = _installed(parse_names(against, "--against"))
     effort = Effort(sittings, rounds, burst)
     plan = Plan(entries, counts, pictures, effort, footprint, patience, budget)
@@ -102,7 +112,7 @@ def _show(report: dict[str, Any], missing: list[LeftOut], json: str | None) -> N
     write_json(report, json)
     if json != "-":
         columns = ["runner", "threads", "batch", "median ms", "p90", "p99", "n", "ours / theirs"]
-        print_table(f"{report['model']}, {report['precision']}", columns, _rows(report))
+        print_table(f"{report['model']}, {report['precision']}", columns, rows_of(report))
         _print_footprint(report["footprint"])
 
 
@@ -203,7 +213,8 @@ def _note_restless(report: dict[str, Any]) -> None:
             )
 
 
-def _rows(report: dict[str, Any]) -> list[list[str]]:
+def rows_of(report: dict[str, Any]) -> list[list[str]]:
+    """The report's rows as a table's cells."""
     ours = {(r["threads"], r["batch"]): r for r in report["results"] if r["runner"] == "attnc"}
     return [
         [

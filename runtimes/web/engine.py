@@ -58,13 +58,19 @@ class WasmModule:
         end = address
         data = self.memory.read(self.store, address, min(self._size(), address + 1024))
         end = data.find(b"\0")
-        return bytes(data[:end]).decode()
+        return bytes(data[:end]).decode(errors="replace")
 
     def reserve(self, end: int) -> None:
         """Let the memory reach to this address."""
         missing = end - self._size()
-        if missing > 0:
-            self.memory.grow(self.store, -(-missing // PAGE))
+        try:
+            if missing > 0:
+                self.memory.grow(self.store, -(-missing // PAGE))
+        except import_wasmtime().WasmtimeError as error:
+            raise AttncError(
+                f"the program needs {end / 2**20:.0f} MB, which WebAssembly cannot give",
+                remedy="export it for smaller images or a smaller batch",
+            ) from error
 
     def write(self, address: int, data: bytes) -> None:
         """Put bytes at an address."""
@@ -104,6 +110,11 @@ class LoadedProgram:
         if len(program) < HEADER_WORDS * 4:
             raise AttncError("this is not a program that the engine reads: it is too short")
         self.words = np.frombuffer(program[: len(program) // 4 * 4], "<u4")
+        if int(self.words[10]) > len(weights):
+            raise AttncError(
+                f"the weights have {len(weights)} bytes, not {int(self.words[10])}",
+                remedy="export the bundle again",
+            )
         arena, in_memory = (int(self.words[place]) for place in (8, 9))
         self.arena_bytes = arena
         places = [_aligned(module.heap)]
@@ -114,9 +125,7 @@ class LoadedProgram:
         module.write(at_program, program)
         module.write(end, weights)
         scratch = _aligned(end + len(weights))
-        self._check(
-            module.call("attnc_load", at_program, end, at_weights, self.arena, scratch)
-        )
+        self._check(module.call("attnc_load", at_program, end, at_weights, self.arena, scratch))
         self.poison()
 
     def poison(self) -> None:

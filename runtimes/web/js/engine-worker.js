@@ -47,17 +47,26 @@ function newMemory(pages, shared) {
   }
 }
 
+// A file that was cut off on its way would be read as zeros.
+function checkSizes(program, weights) {
+  const words = new DataView(program.buffer, program.byteOffset, program.length);
+  const [count, text, file] = [2, 3, 10].map((at) => (program.length < 64 ? -1 : words.getUint32(4 * at, true)));
+  if (count * 4 + text !== program.length || file !== weights.length)
+    throw problem("bad-bundle", "The program and its weights do not have the sizes that they should.");
+}
+
 async function open({ base, threads }) {
   if (!hasSimd())
     throw problem("no-wasm-simd", "This browser's WebAssembly has no SIMD. Please update it.");
   const simd = hasRelaxedSimd() ? "relaxed" : "simd";
   const engine = `engine-${simd}${threads > 1 ? "-threads" : ""}.wasm`;
   const [plan, code, program] = await Promise.all([
-    fetch(new URL("plan.json", base)).then((answer) => answer.json()),
+    load(new URL("plan.json", base), () => {}).then((json) => JSON.parse(new TextDecoder().decode(json))),
     load(new URL(engine, base), () => {}),
     load(new URL("program.bin", base), () => {}),
   ]);
   const weights = await load(new URL(plan.weights, base), (progress) => postMessage({ progress }));
+  checkSizes(program, weights);
   const module = await WebAssembly.compile(code);
   const room = plan.memory.arena + plan.memory.weights + weights.length + program.length;
   const pages = Math.ceil((room + threads * STACK) / PAGE) + 128;
