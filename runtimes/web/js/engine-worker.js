@@ -81,7 +81,6 @@ async function open({ base, threads }) {
   bytes.set(program, at.program);
   bytes.set(weights, at.file);
   state = { plan, memory, exports, helpers: [] };
-  // What the kernels need of scratch may lie where the weights' file was: it is read by now.
   check(exports.attnc_load(at.program, at.file, at.weights, at.arena, aligned(at.file + weights.length)));
   await addHelpers(module, memory, stacks, threads, base);
   return { backend: "wasm", simd, threads };

@@ -13,6 +13,7 @@ namespace {
 
 constexpr uint32_t kMagic = 0x4e545441, kVersion = 1, kHeader = 16, kTensorWords = 12;
 constexpr uint32_t kLimit = 0x7fffffff;
+constexpr int kOptional = 8;  // operators that take more inputs than this need each of them
 
 struct Program {
   const uint32_t* words;
@@ -36,12 +37,18 @@ int fail(const char* what, const char* name = nullptr, int64_t step = -1) {
 
 const char* text_at(uint32_t at) { return at < g_program.text_bytes ? g_program.text + at : ""; }
 
+// Whether the memory reaches that far.
+bool reaches(const void* from, uint64_t bytes) {
+  return (uintptr_t)from + bytes <= (uint64_t)memory_bytes();
+}
+
 bool read_header(const uint32_t* words) {
-  if (words[0] != kMagic || words[1] != kVersion) return false;
+  if (!reaches(words, kHeader * 4) || words[0] != kMagic || words[1] != kVersion) return false;
   Program& p = g_program;
   p = {words,    words[2], words[3], nullptr,  words[4], words[5],
        words[6], words[7], words[8], words[9], words[10], words[11]};
   if (p.count < kHeader || p.count > kLimit / 4 || p.text_bytes > kLimit) return false;
+  if (!reaches(words, (uint64_t)p.count * 4 + p.text_bytes)) return false;
   p.text = (const char*)(words + p.count);
   const uint64_t fixed = kHeader + (uint64_t)p.tensors * kTensorWords + p.inputs + p.outputs +
                          (uint64_t)p.stored * 4;
@@ -126,6 +133,7 @@ const char* read_attributes(Words* words, Step* step) {
     if (!head || head[1] > 2 || head[2] > kLimit) return "the program is cut off";
     const uint32_t* values = words->next(head[2]);
     if (!values) return "the program is cut off";
+    if (head[1] == 2 && (head[2] != 1 || values[0] >= g_program.text_bytes)) return kBadAttribute;
     made[i] = {text_at(head[0]), (int)head[1], (int)head[2], values};
   }
   step->attribute = made;
@@ -146,7 +154,8 @@ const char* prepare(Step* step) {
     if (step->inputs < op.least || step->inputs > op.most || step->outputs > op.outputs ||
         step->outputs < 1)
       return "it has another number of inputs or outputs";
-    for (int k = 0; k < op.least; ++k)
+    const int needed = op.most > kOptional ? step->inputs : op.least;
+    for (int k = 0; k < needed; ++k)
       if (!step->in[k]) return "an input is missing";
     step->run = op.run;
     return nullptr;
@@ -185,6 +194,9 @@ int read_steps(const uint32_t* at, const uint32_t* end) {
 int load(const uint32_t* words, const char* file, char* weights, char* arena) {
   if (!read_header(words)) return fail("this is not a program that the engine reads");
   const Program& p = g_program;
+  if (!reaches(file, p.file_bytes) || !reaches(weights, p.weight_bytes) ||
+      !reaches(arena, p.arena_bytes))
+    return fail("the memory is too small for the program");
   g_tensors = (Tensor*)keep(sizeof(Tensor) * (size_t)(p.tensors + 1));
   if (!g_tensors) return fail("out of memory");
   const uint32_t* at = words + kHeader;

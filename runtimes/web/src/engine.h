@@ -74,6 +74,7 @@ const char* fused_name(int index);  // null past the end
 extern const AttncHost kHost;
 void* keep(size_t bytes);  // for as long as the program is loaded; null without memory
 void begin_scratch();      // everything that was kept so far stays
+uint64_t memory_bytes();   // all that there is now
 
 inline Int size_of(Type type) { return type == kInt64 ? 8 : type == kBool ? 1 : 4; }
 inline int axis_of(Int axis, int rank) { return (int)(axis < 0 ? axis + rank : axis); }

@@ -22,7 +22,7 @@ Block g_blocks[kMaxBlocks];
 int g_count;
 
 bool reach(uintptr_t end) {
-  const size_t have = __builtin_wasm_memory_size(0);
+  const size_t have = (size_t)(memory_bytes() / kPage);
   const size_t need = (end + kPage - 1) / kPage;
   return need <= have || __builtin_wasm_memory_grow(0, need - have) != (size_t)-1;
 }
@@ -46,6 +46,8 @@ void give(void*, void* memory) {
 }
 
 }  // namespace
+
+uint64_t memory_bytes() { return (uint64_t)__builtin_wasm_memory_size(0) * kPage; }
 
 const AttncHost kHost = {nullptr, take, give, run_tasks};
 

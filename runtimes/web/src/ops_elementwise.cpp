@@ -44,7 +44,7 @@ const char* pairwise(const Step& s, F f) {
 
 template <typename T>
 T divide(T a, T b) {
-  return b == 0 ? 0 : a / b;
+  return b == 0 ? 0 : b == -1 ? (T)(0 - (uint64_t)a) : a / b;  // the least number has no opposite
 }
 template <>
 float divide(float a, float b) {

@@ -105,7 +105,7 @@ const char* op_top_k(const Step& s) {
   if (axis < 0 || axis >= x.rank || y.rank != x.rank) return kBadShape;
   const Tensor* places = s.outputs > 1 ? s.out[1] : nullptr;
   const Int n = x.dims[axis], k = y.dims[axis], inner = dense(x.dims, x.rank).at[axis];
-  if (k > n || (places && (places->type != kInt64 || places->elements != y.elements))) return kBadShape;
+  if (k > n || y.elements != (n ? x.elements / n * k : 0) || (places && (places->type != kInt64 || places->elements != y.elements))) return kBadShape;
   int64_t* kept = (int64_t*)kHost.alloc(kHost.user, (size_t)(k + 1) * sizeof(int64_t));
   if (!kept) return "out of memory";
   for (Int o = 0; n && o < x.elements / n; ++o) {
@@ -124,7 +124,8 @@ const char* op_top_k(const Step& s) {
 const char* op_gather_elements(const Step& s) {
   const Tensor &x = *s.in[0], &index = *s.in[1], &y = *s.out[0];
   const int axis = axis_of(s.integer("axis", 0), x.rank);
-  if (axis < 0 || axis >= x.rank || index.rank != x.rank || y.elements != index.elements) return kBadShape;
+  if (axis < 0 || axis >= x.rank || index.rank != x.rank || y.elements != index.elements || x.type != y.type)
+    return kBadShape;
   const Strides own = dense(x.dims, x.rank), walk = dense(index.dims, index.rank);
   const Int size = size_of(x.type);
   for (Int i = 0; i < index.elements; ++i) {
@@ -145,7 +146,7 @@ const char* op_scatter_elements(const Step& s) {
   const Tensor &x = *s.in[0], &index = *s.in[1], &update = *s.in[2], &y = *s.out[0];
   const int axis = axis_of(s.integer("axis", 0), x.rank);
   if (axis < 0 || axis >= x.rank || index.rank != x.rank || y.elements != x.elements ||
-      update.elements != index.elements || update.type != x.type)
+      update.elements != index.elements || update.type != x.type || y.type != x.type)
     return kBadShape;
   if (y.data != x.data) __builtin_memmove(y.data, x.data, (size_t)(x.elements * size_of(x.type)));
   const Strides own = dense(x.dims, x.rank), walk = dense(index.dims, index.rank);
@@ -211,6 +212,7 @@ const char* op_one_hot(const Step& s) {
   if (axis < 0 || axis >= y.rank) return kBadAttribute;
   const Int n = y.dims[axis], inner = dense(y.dims, y.rank).at[axis], size = size_of(y.type);
   if (index.elements * n != y.elements) return kBadShape;
+  if (!y.elements) return nullptr;
   for (Int o = 0; o < index.elements; ++o) {
     int64_t hot = integer_at(index, o);
     hot = hot < 0 ? hot + n : hot;

@@ -219,7 +219,8 @@ const char* op_range(const Step& s) {
 
 const char* op_trilu(const Step& s) {
   const Tensor &x = *s.in[0], &y = *s.out[0];
-  if (!same_dims(x, y) || x.rank < 2 || x.type != kFloat32) return kBadShape;
+  if (!same_dims(x, y) || x.rank < 2) return kBadShape;
+  if (x.type != kFloat32 || y.type != kFloat32) return kBadType;
   const Int rows = x.dim(-2), columns = x.dim(-1), upper = s.integer("upper", 1);
   const Int k = s.input(1) ? (Int)integer_at(*s.in[1], 0) : 0;
   for (Int at = 0; at < x.elements; ++at) {
