@@ -16,8 +16,16 @@ def package(
         Path, typer.Option("--output", "-o", help="The package's folder; written whole or not.")
     ],
     kind: Annotated[
-        str, typer.Option(help="swiftpm: a Swift package for Xcode, from a coreml bundle.")
+        str,
+        typer.Option(
+            help="swiftpm: a Swift package for Xcode, from a coreml bundle; web: a page that works "
+            "offline, from a web bundle."
+        ),
     ],
+    webgpu: Annotated[
+        bool,
+        typer.Option("--webgpu", help="For the web: add onnxruntime-web, for ?backend=webgpu."),
+    ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Replace all of an output folder that is not empty.")
     ] = False,
@@ -31,7 +39,7 @@ def package(
     from attnc.tools.packaging.kinds import write_package
 
     with progress() as shown:
-        made = write_package(bundle, kind, output, force=force, progress=shown)
+        made = write_package(bundle, kind, output, webgpu=webgpu, force=force, progress=shown)
     note(f"{made.path}: {made.kind} package {made.name}, {len(made.files)} files")
     document = {
         "path": str(made.path),

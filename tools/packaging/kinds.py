@@ -26,6 +26,13 @@ class Writer(Protocol):
         """
 
 
+class WithWebgpu(Protocol):
+    """What the module of a kind offers besides, if its packages can have WebGPU."""
+
+    def write_with_webgpu(self, bundle: Bundle, folder: Path, progress: Progress) -> str:
+        """As `write`. Raises MissingRuntimeError if onnxruntime-web is not to be had."""
+
+
 @dataclass(frozen=True)
 class Kind:
     """`target` is of the bundles that it is made from; `module` has its `write`."""
@@ -36,7 +43,10 @@ class Kind:
     module: str
 
 
-KINDS = (Kind("swiftpm", "coreml", "a Swift package for Xcode", "attnc.tools.packaging.swiftpm"),)
+KINDS = (
+    Kind("swiftpm", "coreml", "a Swift package for Xcode", "attnc.tools.packaging.swiftpm"),
+    Kind("web", "web", "a page that works offline", "attnc.tools.packaging.web"),
+)
 
 
 @dataclass(frozen=True)
@@ -63,25 +73,34 @@ def find_kind(name: str) -> Kind:
 
 
 def write_package(
-    bundle: Path, kind: str, output: Path, *, force: bool = False, progress: Progress = SILENT
+    bundle: Path,
+    kind: str,
+    output: Path,
+    *,
+    webgpu: bool = False,
+    force: bool = False,
+    progress: Progress = SILENT,
 ) -> Package:
     """Write the package of the bundle in folder `bundle` into the folder `output`, whole or not.
 
-    Raises UsageError for an unknown kind, one that does not fit the bundle's target, a damaged
-    bundle or an output that may not be written; UnsupportedError and MissingRuntimeError as the
+    `webgpu` adds onnxruntime-web to a page. Raises UsageError for an unknown kind, one that does
+    not fit the bundle's target, a damaged bundle or an output that may not be written; UnsupportedError and MissingRuntimeError as the
     kind does.
     """
     from attnc.compiler.bundle import Bundle
     from attnc.compiler.staging import check_output, staged_folder
 
     wanted = find_kind(kind)
+    if webgpu and wanted.name != "web":
+        raise UsageError(f"a {wanted.name} package has no WebGPU", remedy="leave --webgpu out")
     check_output(output, force=force)
     opened = Bundle.open(bundle)
     _check_fit(wanted, opened)
     _check_apart(opened.path, output)
     writer = cast(Writer, import_module(wanted.module))
     with staged_folder(output, force=force) as folder:
-        name = writer.write(opened, folder, progress)
+        write = cast(WithWebgpu, writer).write_with_webgpu if webgpu else writer.write
+        name = write(opened, folder, progress)
         files = sorted(
             path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
         )
