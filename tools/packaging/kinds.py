@@ -84,7 +84,8 @@ def write_package(
     """Write the package of the bundle in folder `bundle` into the folder `output`, whole or not.
 
     `webgpu` adds onnxruntime-web to a page. Raises UsageError for an unknown kind, one that does
-    not fit the bundle's target, a damaged bundle or an output that may not be written; UnsupportedError and MissingRuntimeError as the
+    not fit the bundle's target, a damaged bundle or an output that may not be written;
+    UnsupportedError and MissingRuntimeError as the
     kind does.
     """
     from attnc.compiler.bundle import Bundle
