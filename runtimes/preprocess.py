@@ -112,8 +112,10 @@ def fit(image: Any, rule: Preprocessing) -> Any:
             f"the picture ({image.width}x{image.height}) is too long and narrow",
             remedy="cut out the part that matters",
         )
-    if size != image.size:
-        image = image.resize(size, filters[rule.interpolation])
+    # Rows first: newer Pillows do high pictures the other way round, and round to other pixels.
+    for step in ((size[0], image.height), size):
+        if step != image.size:
+            image = image.resize(step, filters[rule.interpolation])
     left, top = round((size[0] - width) / 2), round((size[1] - height) / 2)
     return image.crop((left, top, left + width, top + height))
 
