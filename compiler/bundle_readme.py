@@ -6,12 +6,15 @@ from attnc.compiler.android_readme import PACKAGED_LIBRARY, android_lines
 from attnc.compiler.coreml_readme import coreml_readme
 from attnc.compiler.manifest import Manifest, TensorSpec
 from attnc.compiler.tensorrt_readme import tensorrt_lines
+from attnc.compiler.web_readme import web_lines
 
 
 def bundle_readme(manifest: Manifest) -> str:
     """Markdown text for `README.md`."""
     if manifest.coreml is not None:
         return coreml_readme(manifest, manifest.coreml)
+    if manifest.web is not None:
+        return "\n".join([*_head(manifest), *web_lines(manifest.web), *_tail(manifest)])
     first = android_lines if manifest.target == "android" else _python
     code = [*first(manifest), *_cpp(manifest)]
     return "\n".join([*_head(manifest), *tensorrt_lines(manifest), *code, *_tail(manifest)])
@@ -51,6 +54,8 @@ def _ort_format_lines(manifest: Manifest) -> list[str]:
 def _kernel_lines(manifest: Manifest) -> list[str]:
     if manifest.tensorrt is not None:
         return ["- in ONNX Runtime the model runs on standard operators, for comparison"]
+    if manifest.web is not None:
+        return ["- `web/` holds our engine, which does not read this file, and its program"]
     if not manifest.kernels:
         return ["- kernels: none; the model runs on standard operators"]
     listed = [f"`{library.path}` ({library.target})" for library in manifest.kernels]

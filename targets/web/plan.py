@@ -102,8 +102,11 @@ def _roots(nodes: list[ir.Node]) -> dict[str, str]:
     """Values that are another's memory, under another shape."""
     roots: dict[str, str] = {}
     for node in nodes:
-        if node.domain == "" and node.op_type in ALIASES and node.inputs[0] is not None:
-            source = str(node.inputs[0].name)
+        given = node.inputs[0] if node.inputs else None
+        if node.domain != "" or node.op_type not in ALIASES or given is None:
+            continue
+        if ir.convenience.get_const_tensor(given) is None:  # a weight has no place in the arena
+            source = str(given.name)
             roots[str(node.outputs[0].name)] = roots.get(source, source)
     return roots
 
@@ -150,9 +153,7 @@ class _Writer:
 
     def _is_alias(self, node: ir.Node) -> bool:
         """Whether the step has nothing to do."""
-        name = str(node.outputs[0].name)
-        root = self.roots.get(name)
-        return root is not None and root not in self.model.graph.initializers
+        return str(node.outputs[0].name) in self.roots
 
     def _step(self, node: ir.Node) -> web.Step:
         name = f"{DOMAIN}.{node.op_type}" if node.domain == DOMAIN else node.op_type

@@ -50,9 +50,11 @@ inline int64_t clamp_to(int64_t x, int64_t low, int64_t high) {
   return x < low ? low : x > high ? high : x;
 }
 
-// Element i of a tensor of integers.
+inline bool is_integers(const Tensor& t) { return t.type == kInt64 || t.type == kInt32; }
+
+// Element i of a tensor of integers; 0 of any other.
 inline int64_t integer_at(const Tensor& t, Int i) {
-  return t.type == kInt64 ? t.l()[i] : t.type == kInt32 ? ((int32_t*)t.data)[i] : (int64_t)t.f()[i];
+  return t.type == kInt64 ? t.l()[i] : t.type == kInt32 ? ((int32_t*)t.data)[i] : 0;
 }
 
 }  // namespace engine

@@ -244,6 +244,8 @@ const char* op_clip(const Step& s) {
   const Tensor &x = *s.in[0], &y = *s.out[0];
   if (x.elements != y.elements) return kBadShape;
   if (x.type != kFloat32 || y.type != kFloat32) return kBadType;
+  for (int i = 1; i < 3; ++i)
+    if (s.input(i) && (s.in[i]->type != kFloat32 || s.in[i]->elements != 1)) return kBadType;
   const float low = s.input(1) ? s.in[1]->f()[0] : -__builtin_inff();
   const float high = s.input(2) ? s.in[2]->f()[0] : __builtin_inff();
   each(x, y, [=](float v) { return within(v, low, high); });

@@ -189,6 +189,7 @@ const char* op_gather(const Step& s) {
   const Tensor &x = *s.in[0], &index = *s.in[1], &y = *s.out[0];
   const int axis = axis_of(s.integer("axis", 0), x.rank);
   if (axis < 0 || axis >= x.rank || x.type != y.type) return kBadAttribute;
+  if (!is_integers(index)) return kBadType;
   Int outer = 1, inner = size_of(x.type);
   for (int i = 0; i < axis; ++i) outer *= x.dims[i];
   for (int i = axis + 1; i < x.rank; ++i) inner *= x.dims[i];
@@ -206,6 +207,8 @@ const char* op_gather(const Step& s) {
 
 const char* op_range(const Step& s) {
   const Tensor& y = *s.out[0];
+  for (int i = 0; i < 3; ++i)
+    if (s.in[i]->type != y.type || s.in[i]->elements != 1) return kBadType;
   for (Int i = 0; i < y.elements; ++i) {
     if (y.type == kFloat32)
       y.f()[i] = s.in[0]->f()[0] + (float)i * s.in[2]->f()[0];
