@@ -18,8 +18,8 @@ def package(
     kind: Annotated[
         str,
         typer.Option(
-            help="swiftpm: a Swift package for Xcode, from a coreml bundle; web: a page that works "
-            "offline, from a web bundle."
+            help="swiftpm: a Swift package for Xcode, from a coreml bundle; android: a Gradle "
+            "project, from an android bundle; web: a page that works offline, from a web bundle."
         ),
     ],
     webgpu: Annotated[

@@ -45,6 +45,7 @@ class Kind:
 
 KINDS = (
     Kind("swiftpm", "coreml", "a Swift package for Xcode", "attnc.tools.packaging.swiftpm"),
+    Kind("android", "android", "a Gradle project for phones", "attnc.tools.packaging.android"),
     Kind("web", "web", "a page that works offline", "attnc.tools.packaging.web"),
 )
 

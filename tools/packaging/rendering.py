@@ -30,6 +30,19 @@ def swift_text(value: str) -> str:
     return f'"{"".join(escaped)}"'
 
 
+def kotlin_text(value: str) -> str:
+    """A string literal of Kotlin."""
+    escaped = ("\\$" if sign == "$" else _ESCAPES.get(sign) or _utf16(sign) for sign in value)
+    return f'"{"".join(escaped)}"'
+
+
+def _utf16(sign: str) -> str:
+    if sign.isprintable():
+        return sign
+    units = sign.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[start : start + 4]}" for start in range(0, len(units), 4))
+
+
 def _visible(sign: str) -> str:
     return sign if sign.isprintable() else f"\\u{{{ord(sign):x}}}"
 
@@ -44,4 +57,5 @@ def _environment(root: Path) -> Environment:
         autoescape=False,
     )
     environment.filters["swift_text"] = swift_text
+    environment.filters["kotlin_text"] = kotlin_text
     return environment
