@@ -23,6 +23,9 @@ def build_kernels(names: list[str]) -> None:
     for name in builder.TARGETS if names == ["all"] else names:
         builder.build(name)
     if names == ["all"]:
+        runner = import_module("kernel_build.device.build")
+        for name in runner.TARGETS:
+            runner.build(name)
         engine = import_module("kernel_build.web.build")
         for name in engine.BUILDS:
             engine.build(name)

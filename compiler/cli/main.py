@@ -8,6 +8,7 @@ import typer
 
 from attnc.compiler.cli.bench import bench
 from attnc.compiler.cli.crossover import crossover
+from attnc.compiler.cli.device import app as device_app
 from attnc.compiler.cli.doctor import doctor
 from attnc.compiler.cli.explain import explain
 from attnc.compiler.cli.export import export
@@ -56,6 +57,7 @@ app.command("verify")(verify)
 app.command("bench")(bench)
 app.command("crossover")(crossover)
 app.command("run")(run)
+app.add_typer(device_app)
 app.command("explain")(explain)
 app.command("mil")(mil)
 app.command("package")(package)

@@ -115,26 +115,32 @@ def test_a_model_of_every_family_computes_what_it_does_here(sandbox: None, tmp_p
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("target", ["android", "arm64"])
-def test_ort_format_with_the_bundles_own_library(
-    sandbox: None, tmp_path: Path, target: str
+def test_both_formats_with_the_bundles_own_library(
+    sandbox: None, tmp_path: Path, target: str, name: str
 ) -> None:
     """`model.ort` was written with the kernels of this machine; the library is the bundle's file.
 
     Android's asks for `libc.so`, for which Linux's C library stands in here.
     """
-    bundle = attnc.export("shvit_s1", target=target, output=tmp_path / "b", image_size=64)
+    settings = MODELS[name]
+    bundle = attnc.export(name, target=target, output=tmp_path / "b", measure=False, **settings)
     (library,) = (bundle.path / entry.path for entry in bundle.manifest.kernels)
     (tmp_path / "libc.so").symlink_to(next((arm64.SANDBOX / "root").rglob("libc.so.6")))
     folder = tmp_path / "models"
     folder.mkdir()
-    shutil.copyfile(bundle.path / "model.ort", folder / "s1.ort")
     (x,) = bundle.manifest.inputs
-    feed = np.random.default_rng(0).standard_normal(x.shape, np.float32)
-    np.savez(folder / "s1.npz", **{x.name: feed})
+    shape = [size if isinstance(size, int) else 1 for size in x.shape]
+    feed = np.random.default_rng().standard_normal(shape, np.float32)
+    for form in ("onnx", "ort"):
+        shutil.copyfile(bundle.path / f"model.{form}", folder / f"{form}.{form}")
+        np.savez(folder / f"{form}.npz", **{x.name: feed})
     found = {"LD_LIBRARY_PATH": str(tmp_path)}
     arm64.run(str(SCRIPT), str(folder), str(library), environment=found)
     source = attnc.open(bundle.path, kernels=False)
     expected = next(iter(source.run({x.name: feed}).values()))
-    got = np.load(folder / "s1.out.npz")["o0"]
-    np.testing.assert_allclose(got, expected, rtol=0, atol=5e-5 * max(1.0, float(expected.std())))
+    limit = 5e-5 * max(1.0, float(expected.std()))
+    plain, own = (np.load(folder / f"{form}.out.npz")["o0"] for form in ("onnx", "ort"))
+    np.testing.assert_allclose(plain, expected, rtol=0, atol=limit)
+    np.testing.assert_allclose(own, plain, rtol=0, atol=limit)
