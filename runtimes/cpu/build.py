@@ -120,7 +120,9 @@ def _link(compiler: str, target: Target, extra: list[str], folder: Path, name: s
     if len(driver) > 1:
         driver[1] = "cc"  # the objects need no C++ library
     soname = [f"-Wl,-soname,{name}"] if target.suffix == "so" else []
-    run_compiler([*driver, "-shared", *target.link, *extra, *soname, *objects, *stubs, "-o", name], folder)
+    run_compiler(
+        [*driver, "-shared", *target.link, *extra, *soname, *objects, *stubs, "-o", name], folder
+    )
 
 
 def _drop_link_time(library: Path) -> None:

@@ -83,7 +83,7 @@ def halve_weights(model: ir.Model) -> None:
             continue
         half = ir.tensor(tensor.numpy().astype(np.float16), name=f"{value.name}.half")
         stored = ir.Value(
-            name=half.name, shape=ir.Shape(tensor.shape), type=ir.TensorType(half.dtype)
+            name=half.name, shape=ir.Shape(tensor.numpy().shape), type=ir.TensorType(half.dtype)
         )
         stored.const_value = half
         cast = ir.node("Cast", [stored], {"to": int(ir.DataType.FLOAT)}, name=f"{value.name}.widen")
