@@ -192,7 +192,7 @@ def test_models_that_choose_may_differ_more(
     assert setting.same == same
     far = [np.ones(4), np.ones(4) * 1.05]
     if choosing:
-        bench._check_same_model(["a", "b"], far, setting.same)
+        bench.check_same_model(["a", "b"], far, setting.same)
     else:
         with pytest.raises(ParityError, match="do not compute the same"):
-            bench._check_same_model(["a", "b"], far, setting.same)
+            bench.check_same_model(["a", "b"], far, setting.same)
