@@ -34,6 +34,7 @@ def _head(manifest: Manifest) -> list[str]:
         f"- output: {outputs}",
         *_kernel_lines(manifest),
         *_ort_format_lines(manifest),
+        *_other_format_lines(manifest),
         "",
     ]
 
@@ -48,6 +49,17 @@ def _ort_format_lines(manifest: Manifest) -> list[str]:
         f"- `{entry.model}`: the same in ORT format, optimised for Arm by ONNX Runtime "
         f"{entry.converter}; reduced builds read it as well." + (needs if manifest.kernels else ""),
         f"- `{entry.operators}`: the operators that a reduced build must have for it",
+    ]
+
+
+def _other_format_lines(manifest: Manifest) -> list[str]:
+    """The model for LiteRT and ExecuTorch."""
+    runtimes = {"tflite": "LiteRT", "pte": "ExecuTorch with its XNNPACK backend"}
+    return [
+        f"- `{entry.model}`: the same for {runtimes[entry.format]}, written by "
+        + ", ".join(f"{name} {version}" for name, version in sorted(entry.converters.items()))
+        + "; it takes and gives the same numbers in the same order and needs no kernels of ours"
+        for entry in manifest.formats
     ]
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 from pydantic import Field, ValidationError
 
 from attnc.compiler.errors import UnsupportedError, UsageError
-from attnc.compiler.manifest_parts import OrtFormatEntry, Part, RelativePath, WebEntry
+from attnc.compiler.manifest_parts import FormatEntry, OrtFormatEntry, Part, RelativePath, WebEntry
 
 VERSION = 1
 FORMAT: Final = "attnc-bundle"
@@ -194,6 +194,7 @@ class Manifest(Part):
     tensorrt: TensorrtEntry | None = None
     coreml: CoremlEntry | None = None
     ort_format: OrtFormatEntry | None = None
+    formats: tuple[FormatEntry, ...] = ()
     web: WebEntry | None = None
     reference: tuple[ReferenceCase, ...]
     built_with: dict[str, str]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -32,6 +32,17 @@ class OrtFormatEntry(Part):
     model: RelativePath
     operators: RelativePath
     converter: str
+
+
+class FormatEntry(Part):
+    """The model for another runtime: one float32 NCHW input, one output, of fixed sizes.
+
+    `converters` are the packages that wrote it, on whose versions its bytes depend.
+    """
+
+    format: Literal["tflite", "pte"]
+    model: RelativePath
+    converters: dict[str, str]
 
 
 class WebEntry(Part):

@@ -51,7 +51,22 @@ class AttncRunner(Runner):
 
 def from_files(files: Files, threads: int | None) -> AttncRunner:
     """The runner that the benchmark times."""
-    return AttncRunner(Bundle.open(Path(files.bundle)), threads)
+    bundle = Bundle.open(Path(files.bundle))
+    return AttncRunner(bundle, threads, library=timed_library(bundle))
+
+
+def timed_library(bundle: Bundle) -> Path | None:
+    """The library to time: the bundle's own; of bundles for phones and boards, this machine's.
+
+    Raises what `host_library` raises.
+    """
+    from attnc.runtimes.cpu.library import host_target, library_path
+
+    manifest = bundle.manifest
+    foreign = bool(manifest.kernels) and bundle.kernel_library(host_target()) is None
+    if foreign and manifest.target in ("android", "arm64"):
+        return library_path()
+    return host_library(bundle)
 
 
 def host_library(bundle: Bundle) -> Path | None:

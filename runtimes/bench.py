@@ -232,10 +232,10 @@ def check_same_model(names: Sequence[str], outputs: Sequence[NDArray[Any]], limi
 
 
 def _footprint(plan: Plan, work: Workload, progress: Progress) -> list[dict[str, Any]]:
-    from attnc.runtimes.attnc_runner import host_library
+    from attnc.runtimes.attnc_runner import timed_library
 
     batch, threads = plan.batches[0], plan.threads[0]
-    library = host_library(work.bundle)
+    library = timed_library(work.bundle)
     shape = _input_shape(work, batch)
     model = str(work.bundle.model_path)
     sessions = [

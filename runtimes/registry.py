@@ -54,6 +54,9 @@ class Entry:
 
 _HERE = "attnc.runtimes"
 _PEERS = "pip install 'attnc[peers]'"
+_EXECUTORCH = "pip install 'attnc[executorch]'"
+_LITERT = "pip install 'attnc[litert]'"
+_ET = f"{_HERE}.executorch_runner"
 RUNNERS = (
     Entry("attnc", "onnxruntime", "pip install onnxruntime", f"{_HERE}.attnc_runner:from_files"),
     Entry("ort", "onnxruntime", "pip install onnxruntime", f"{_HERE}.ort_runner:from_files", True),
@@ -67,7 +70,16 @@ RUNNERS = (
         compiles=True,
     ),
     Entry("openvino", "openvino", _PEERS, f"{_HERE}.openvino_runner:from_files", True, picky=True),
-    Entry("executorch", "executorch", _PEERS, f"{_HERE}.executorch_runner:from_files", picky=True),
+    Entry("executorch", "executorch", _EXECUTORCH, f"{_ET}:from_files", picky=True),
+    Entry("attnc-pte", "executorch", _EXECUTORCH, f"{_ET}:from_bundle", picky=True),
+    Entry("litert", "litert_torch", _LITERT, f"{_HERE}.litert_runner:from_files", picky=True),
+    Entry(
+        "attnc-tflite",
+        "ai_edge_litert",
+        _LITERT,
+        f"{_HERE}.litert_runner:from_bundle",
+        picky=True,
+    ),
 )
 #: What torch.compile looks for, by default.
 COMPILERS = ("c++", "g++", "clang++", "cl")

@@ -22,6 +22,7 @@ from attnc.runtimes.attnc_runner import AttncRunner
 from attnc.runtimes.checks import Check, Report, parity_check, top1_check
 from attnc.runtimes.choices import choice_check
 from attnc.runtimes.compare import compare
+from attnc.runtimes.formats import format_checks
 from attnc.runtimes.kernels_here import Kernels, kernels_here
 from attnc.runtimes.ort_parity import ort_format_check
 from attnc.runtimes.photos import NONE_HERE, find_photos
@@ -84,6 +85,13 @@ def verify(
         progress.stage("the same in ORT format")
         inputs = [case.array for case in recorded]
         report.checks.append(ort_format_check(bundle, entry, library, inputs, tolerance))
+    if bundle.manifest.formats:
+        progress.stage("the other formats")
+
+        def run(mode: str, runner: Runner) -> list[Check]:
+            return _run_cases(mode, runner, cases, tolerance, progress)
+
+        report.checks += format_checks(bundle, run)
     return report
 
 

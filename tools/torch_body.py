@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from attnc.compiler.ops import registry
-from attnc.tools.torch_operators import NUMBERS, SIZED, TENSORS, Value
+from attnc.targets.torch_forms.standard import NUMBERS, SIZED, TENSORS, Value
 
 #: Numbers of a body (shapes, indices, attributes) are NumPy arrays.
 _KINDS = (np.ndarray, np.generic)

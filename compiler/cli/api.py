@@ -6,7 +6,7 @@ With the command line the one place where emitting and running meet.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,6 +48,7 @@ def export(
     options: Mapping[str, Any] | None = None,
     labels: str | Path | None = None,
     metadata: Mapping[str, str] | None = None,
+    formats: Sequence[str] = (),
     kernels: bool = True,
     measure: bool | None = None,
     force: bool = False,
@@ -58,7 +59,8 @@ def export(
     `model` is a listed name, a torch module, `package.module:factory`, an .onnx or a .pt2 file;
     `image_size` pixels, one number or (height, width); `batch` a number or "dynamic"; `precision`
     as far as the target has it ("fp32", "fp16", "bf16", "int8w", "pal4w"), by default the target's
-    own (cpu: fp32, tensorrt and coreml: fp16). `metadata` goes into Core ML packages. `output`
+    own (cpu: fp32, tensorrt and coreml: fp16). `metadata` goes into Core ML packages;
+    `formats` ("tflite", "pte") are written besides ONNX for android and arm64. `output`
     appears whole or not at all; an existing one is replaced only with `force`. `measure` says
     whether each fused operator is compared with its body; None: unless ATTNC_MEASURE is 0.
     Raises UsageError, UnsupportedError, or MissingRuntimeError if a kernel library is not built.
@@ -68,7 +70,7 @@ def export(
 
     clock = Clock(progress)
     device = _profile(target, profile)
-    emitter = _emitter(device, precision, kernels, measure, metadata)
+    emitter = _emitter(device, precision, kernels, measure, metadata, formats)
     check_output(Path(output), force=force)
     with clock.timed("trace", f"tracing {_name(model)}"):
         traced = _trace(model, image_size, batch, num_classes, checkpoint, seed, options)
@@ -223,11 +225,12 @@ def _emitter(
     kernels: bool,
     measure: bool | None,
     metadata: Mapping[str, str] | None = None,
+    formats: Sequence[str] = (),
 ) -> Emitter:
     """What writes a bundle's model for the profile's target."""
     from attnc.compiler.cli.emitting import emitter_of
 
-    return emitter_of(profile, precision, kernels, measure, metadata)
+    return emitter_of(profile, precision, kernels, measure, metadata, formats)
 
 
 def _trace(

@@ -22,9 +22,9 @@ def bench(
     against: Annotated[
         str,
         typer.Option(
-            help="Competitors: ort, openvino, torch, torch-compile, executorch; for TensorRT it "
-            "is plain, the plain export in the same TensorRT; for the web ort-web-plain and "
-            "ort-web, in onnxruntime-web."
+            help="Competitors: ort, openvino, torch, torch-compile, executorch, litert; for "
+            "TensorRT it is plain, the plain export in the same TensorRT; for the web "
+            "ort-web-plain and ort-web, in onnxruntime-web."
         ),
     ] = "ort",
     threads: Annotated[str, typer.Option(help="Intra-op threads, as in 1,2.")] = "1",
@@ -42,7 +42,8 @@ def bench(
     patience: Annotated[
         int,
         typer.Option(
-            min=1, help="Seconds that openvino, torch-compile and executorch have to load a model."
+            min=1,
+            help="Seconds that openvino, torch-compile, executorch and litert have to load.",
         ),
     ] = 300,
     budget: Annotated[
@@ -79,7 +80,7 @@ def bench(
         _bench_gpu(context, opened, pictures, Effort(sittings, rounds, burst), json)
         return
     counts = parse_numbers(threads, "--threads")
-    _note_few_cores(counts)
+    _note_few_cores(counts, opened)
     if opened.manifest.target == "web":
         from attnc.compiler.cli.bench_web import report_web
 
@@ -88,7 +89,7 @@ def bench(
         named = against if _given(context, "against") else None
         report_web(opened, named, counts, Effort(sittings, rounds, burst), given, json)
         return
-    entries, missing = _installed(parse_names(against, "--against"))
+    entries, missing = _installed(_with_own_formats(parse_names(against, "--against"), opened))
     effort = Effort(sittings, rounds, burst)
     plan = Plan(entries, counts, pictures, effort, footprint, patience, budget)
     with progress() as shown, Workloads(opened, shown) as workloads:
@@ -158,6 +159,20 @@ def _given(context: typer.Context, option: str) -> bool:
     return source is not None and source.name != "DEFAULT"
 
 
+#: What runs the bundle's own file in the runtime of a competitor.
+_OWN_FORMATS = {"litert": ("tflite", "attnc-tflite"), "executorch": ("pte", "attnc-pte")}
+
+
+def _with_own_formats(names: tuple[str, ...], bundle: Bundle) -> tuple[str, ...]:
+    """The competitors, and beside LiteRT and ExecuTorch the bundle's own file for them."""
+    held = {entry.format for entry in bundle.manifest.formats}
+    found: list[str] = []
+    for name in names:
+        format_name, own = _OWN_FORMATS.get(name, ("", ""))
+        found += [name, own] if format_name in held else [name]
+    return tuple(dict.fromkeys(found))
+
+
 def _installed(names: tuple[str, ...]) -> tuple[tuple[Entry, ...], list[LeftOut]]:
     """The competitors that are here, and those that are not."""
     from attnc.compiler.errors import MissingRuntimeError, UsageError
@@ -191,13 +206,21 @@ def _note_left_out(miss: LeftOut) -> None:
         note(f"  try: {miss.remedy}")
 
 
-def _note_few_cores(counts: tuple[int, ...]) -> None:
+def _note_few_cores(counts: tuple[int, ...], bundle: Bundle) -> None:
+    """Say what makes the figures say less: cores, and whose kernels are timed."""
     from attnc.compiler.cli.console import note
+    from attnc.runtimes.attnc_runner import timed_library
     from attnc.runtimes.machine import available_cores
 
     cores = available_cores()
     if max(counts) > cores:
         note(f"{max(counts)} threads on {cores} core(s): they will wait for each other")
+    manifest = bundle.manifest
+    if manifest.target in ("android", "arm64") and manifest.kernels:
+        library = timed_library(bundle)
+        if library is not None and bundle.path not in library.parents:
+            held = ", ".join(entry.target for entry in manifest.kernels)
+            note(f"the bundle's kernels are for {held}; this machine's own are timed instead")
 
 
 def _note_restless(report: dict[str, Any]) -> None:

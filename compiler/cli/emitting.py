@@ -64,8 +64,23 @@ def emitter_of(
     kernels: bool,
     measure: bool | None,
     metadata: Mapping[str, str] | None = None,
+    formats: Sequence[str] = (),
 ) -> Emitter:
-    """The emitter for a profile. Raises UsageError if its target lacks the precision."""
+    """The emitter for a profile. Raises UsageError if its target lacks the precision or format."""
+    from attnc.compiler.cli.emit_formats import FormatsEmitter, formats_of
+
+    others = formats_of(formats, profile.target)
+    made = _emitter(profile, precision, kernels, measure, metadata)
+    return FormatsEmitter(made, others) if others else made
+
+
+def _emitter(
+    profile: Profile,
+    precision: str | None,
+    kernels: bool,
+    measure: bool | None,
+    metadata: Mapping[str, str] | None,
+) -> Emitter:
     if metadata and profile.target != "coreml":
         raise UsageError(
             f"target {profile.target} has no place for metadata",

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attnc.compiler.cli.options import (
+    CheckpointOption,
+    FormatOption,
     JsonOption,
     MetadataOption,
     ModelOptions,
     PrecisionOption,
     parse_batch,
+    parse_formats,
     parse_image_size,
     parse_metadata,
     parse_options,
@@ -35,9 +38,7 @@ def export(
         Path, typer.Option("--output", "-o", help="The bundle's folder; written whole or not.")
     ],
     target: Annotated[str, typer.Option(help="What it is for: `attnc list targets`.")] = "cpu",
-    checkpoint: Annotated[
-        Path | None, typer.Option(help="Weights, .pth or .safetensors; seeded ones without it.")
-    ] = None,
+    checkpoint: CheckpointOption = None,
     image_size: Annotated[
         str | None, typer.Option(help="Pixels: 256, or 320x192 (height x width).")
     ] = None,
@@ -60,6 +61,7 @@ def export(
         Path | None, typer.Option(help="Class names, one per line, to go into the bundle.")
     ] = None,
     metadata: MetadataOption = None,
+    format: FormatOption = None,
     no_kernels: Annotated[
         bool, typer.Option("--no-kernels", help="Leave the kernels out.")
     ] = False,
@@ -95,6 +97,7 @@ def export(
             options=parse_options(option),
             labels=labels,
             metadata=parse_metadata(metadata),
+            formats=parse_formats(format),
             kernels=not no_kernels,
             measure=False if no_measure else None,
             force=force,

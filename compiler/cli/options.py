@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -39,6 +40,24 @@ MetadataOption = Annotated[
         help="author, license, version, description or your own, for coreml; repeatable.",
     ),
 ]
+
+
+CheckpointOption = Annotated[
+    Path | None, typer.Option(help="Weights, .pth or .safetensors; seeded ones without it.")
+]
+
+FormatOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="For android and arm64, besides ONNX: tflite (LiteRT), pte (ExecuTorch); repeatable."
+    ),
+]
+
+
+def parse_formats(texts: Sequence[str] | None) -> tuple[str, ...]:
+    """`["tflite,pte"]` to names, each once."""
+    found = [name for text in texts or () for name in parse_names(text, "--format")]
+    return tuple(dict.fromkeys(found))
 
 
 def parse_options(texts: Sequence[str] | None) -> dict[str, Any]:

@@ -61,6 +61,7 @@ class Workloads:
             target=manifest.target,
             profile=manifest.profile,
             kernels=bool(manifest.kernels),
+            formats=[entry.format for entry in manifest.formats],
         )
 
     def _export_plain(self, batch: Any) -> Path:

@@ -1,0 +1,1 @@
+"""The graph after our passes as a PyTorch module, for runtimes that convert from PyTorch."""
