@@ -58,14 +58,7 @@ def verify(
     """
     report = Report()
     recorded = list(recorded_cases(bundle))
-    progress.stage("rebuilding the source model")
-    try:
-        reference: Reference | None = rebuild()
-    except AttncError as error:
-        reference = None
-        report.checks.append(
-            Check("source", "not-verified", reason=f"the source is not rebuilt: {error.message}")
-        )
+    reference = rebuilt(rebuild, report, progress)
     live = live_cases(bundle, reference, images, report)
     tolerance = tolerance_for(bundle, reference, recorded, live)
     cases = [*recorded, *live]
@@ -93,6 +86,19 @@ def verify(
 
         report.checks += format_checks(bundle, run)
     return report
+
+
+def rebuilt(
+    rebuild: Callable[[], Reference], report: Report, progress: Progress
+) -> Reference | None:
+    """The source model; None, and the reason in the report, if it is not to be had."""
+    progress.stage("rebuilding the source model")
+    try:
+        return rebuild()
+    except AttncError as error:
+        reason = f"the source is not rebuilt: {error.message}"
+        report.checks.append(Check("source", "not-verified", reason=reason))
+        return None
 
 
 def tolerance_for(

@@ -7,17 +7,13 @@ changed (a hash beside it says), and the same sources give the same bytes.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import hashlib
-import importlib.util
 import os
-import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from .compiler import add_files, compiler_version, print_builds, renew, run_compiler, zig_path
 from .toolchain import BENCH_LAYER, COMMON, ORT_LAYER, TARGETS, Target
 
 HERE = Path(__file__).resolve().parent
@@ -34,48 +30,12 @@ STUBS = {
 }
 
 
-class BuildError(RuntimeError):
-    """The compiler is missing or refused a file; the text is its output."""
-
-
-def zig_path() -> str:
-    """The zig binary of the installed ziglang package (not `python -m ziglang`, which pip's
-    isolated build environments cannot see)."""
-    spec = importlib.util.find_spec("ziglang")
-    if spec is None or spec.origin is None:
-        raise BuildError("the compiler is not installed; try: pip install ziglang")
-    binary = Path(spec.origin).parent / ("zig.exe" if os.name == "nt" else "zig")
-    if not binary.exists():
-        raise BuildError(f"no zig binary at {binary}; try: pip install --force-reinstall ziglang")
-    return str(binary)
-
-
 def content_hash(compiler: str, target: Target, extra: list[str]) -> str:
     """Hash of everything that the library's bytes depend on."""
     digest = hashlib.sha256(repr((target, COMMON, extra, STUBS)).encode())
     digest.update(compiler_version(compiler).encode())
-    for path in sorted(SOURCES.iterdir()):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    add_files(digest, sorted(SOURCES.iterdir()))
     return digest.hexdigest()
-
-
-def compiler_version(compiler: str) -> str:
-    """What the compiler says of itself. Raises BuildError if it cannot be started."""
-    command = [compiler, "version" if Path(compiler).stem == "zig" else "--version"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    except OSError as error:
-        raise BuildError(f"{compiler}: {error.strerror}") from error
-
-
-def run_compiler(command: list[str], cwd: Path) -> None:
-    """Run it in a folder. Raises BuildError with what it says."""
-    try:
-        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
-    except OSError as error:
-        raise BuildError(f"{command[0]}: {error.strerror}") from error
-    if done.returncode:
-        raise BuildError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
 
 
 def _driver(compiler: str, triple: str) -> list[str]:
@@ -134,14 +94,6 @@ def _drop_link_time(library: Path) -> None:
     library.write_bytes(data)
 
 
-@contextlib.contextmanager
-def workspace(parent: Path) -> Iterator[Path]:
-    """A temporary folder beside the results, so that they can be renamed into place."""
-    parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=parent, prefix=".build-") as name:
-        yield Path(name)
-
-
 def build(
     target_name: str,
     *,
@@ -166,19 +118,15 @@ def build(
     )
     kind = ("-bench" if bench else "") + ("-sanitize" if sanitize else "")
     result = output / f"attnc_kernels{kind}-{target.name}.{target.suffix}"
-    stamp = result.with_name(f".{result.name}.hash")
     wanted = content_hash(compiler, target, extra)
-    if not force and result.exists() and stamp.exists() and stamp.read_text() == wanted:
-        return result
-    with workspace(output) as folder:
+
+    def make(folder: Path) -> None:
         _compile(compiler, target, extra, BENCH_LAYER if bench else ORT_LAYER, folder)
         _link(compiler, target, extra, folder, result.name)
         if target.suffix == "dll":
             _drop_link_time(folder / result.name)
-        os.replace(folder / result.name, result)
-        (folder / "hash").write_text(wanted)
-        os.replace(folder / "hash", stamp)
-    return result
+
+    return renew(result, wanted, make, force=force)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -196,21 +144,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--force", action="store_true", help="rebuild even if up to date")
     a = parser.parse_args(arguments)
     names = {"native": [host_target()], "all": list(TARGETS)}.get(a.target, [a.target])
-    try:
-        for name in names:
-            path = build(
-                name,
-                compiler=a.cc,
-                sanitize=a.sanitize,
-                bench=a.bench,
-                output=a.output,
-                force=a.force,
-            )
-            print(f"{path}  {path.stat().st_size / 1024:.0f} kB")
-    except BuildError as error:
-        print(f"kernel build failed: {error}", file=sys.stderr)
-        return 1
-    return 0
+    options = {"compiler": a.cc, "sanitize": a.sanitize, "bench": a.bench}
+
+    def one(name: str) -> Path:
+        return build(name, **options, output=a.output, force=a.force)
+
+    return print_builds("kernel", names, one)
 
 
 if __name__ == "__main__":

@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..cpu.build import BuildError, compiler_version, run_compiler, workspace, zig_path
+from ..cpu.compiler import (
+    add_files,
+    compiler_version,
+    print_builds,
+    renew,
+    run_compiler,
+    zig_path,
+)
 
 HERE = Path(__file__).resolve().parent
 SOURCES = HERE / "src"
@@ -75,25 +81,19 @@ def build(name: str, output: Path = RUNNERS) -> Path:
     """Build one runner if it is out of date; returns its path. Raises BuildError."""
     target, zig = TARGETS[name], zig_path()
     result = output / f"attnc-runner-{name}"
-    stamp = result.with_name(f".{result.name}.hash")
-    wanted = _content_hash(target, zig)
-    if result.exists() and stamp.exists() and stamp.read_text() == wanted:
-        return result
-    with workspace(output) as folder:
+
+    def make(folder: Path) -> None:
         objects = [_compile(zig, target, source, folder) for source in target.sources]
         stubs = [_stub(zig, library, folder) for library in target.stubs]
         command = [zig, "cc", "-target", target.link, "-s", "-pie", *target.flags]
-        run_compiler([*command, *objects, *stubs, "-o", "runner"], folder)
-        os.replace(folder / "runner", result)
-        (folder / "hash").write_text(wanted)
-        os.replace(folder / "hash", stamp)
-    return result
+        run_compiler([*command, *objects, *stubs, "-o", result.name], folder)
+
+    return renew(result, _content_hash(target, zig), make)
 
 
 def _content_hash(target: Target, zig: str) -> str:
     digest = hashlib.sha256(repr((target, FLAGS, STUBS, compiler_version(zig))).encode())
-    for path in (*sorted(SOURCES.iterdir()), HERE.parent / "cpu" / "src" / "ort_abi.h"):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    add_files(digest, (*sorted(SOURCES.iterdir()), HERE.parent / "cpu" / "src" / "ort_abi.h"))
     return digest.hexdigest()
 
 
@@ -119,14 +119,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="attnc.runtimes.device.build", description=__doc__)
     parser.add_argument("--target", default="all", choices=["all", *TARGETS])
     chosen = parser.parse_args(arguments).target
-    try:
-        for name in TARGETS if chosen == "all" else [chosen]:
-            path = build(name)
-            print(f"{path}  {path.stat().st_size / 1024:.0f} kB")
-    except BuildError as error:
-        print(f"runner build failed: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return print_builds("runner", TARGETS if chosen == "all" else [chosen], build)
 
 
 if __name__ == "__main__":

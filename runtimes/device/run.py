@@ -14,10 +14,17 @@ from attnc.compiler.progress import SILENT, Progress
 from attnc.runtimes.bench import Row
 from attnc.runtimes.checks import Check, Report, parity_check
 from attnc.runtimes.compare import compare
-from attnc.runtimes.cpu.build import BuildError
+from attnc.runtimes.cpu.compiler import BuildError
 from attnc.runtimes.machine import package_versions
 from attnc.runtimes.tolerance import Tolerance
-from attnc.runtimes.verify import Case, Reference, live_cases, recorded_cases, tolerance_for
+from attnc.runtimes.verify import (
+    Case,
+    Reference,
+    live_cases,
+    rebuilt,
+    recorded_cases,
+    tolerance_for,
+)
 
 from .build import TARGETS, build
 from .execute import Files, Ran, execute
@@ -83,13 +90,7 @@ def _cases(
 ) -> tuple[Report, list[Case], Tolerance]:
     """The inputs of `attnc verify`, with what is expected of them."""
     report, recorded = Report(), list(recorded_cases(bundle))
-    progress.stage("rebuilding the source model")
-    reference: Reference | None = None
-    try:
-        reference = rebuild()
-    except AttncError as error:
-        reason = f"the source is not rebuilt: {error.message}"
-        report.checks.append(Check("source", "not-verified", reason=reason))
+    reference = rebuilt(rebuild, report, progress)
     live = live_cases(bundle, reference, None, report)
     if not recorded and not live:
         raise AttncError("the bundle has no recorded input, and its source is not here to make one")

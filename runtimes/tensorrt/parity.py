@@ -16,12 +16,18 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from attnc.compiler.bundle import Bundle
-from attnc.compiler.errors import AttncError
 from attnc.compiler.progress import SILENT, Progress
-from attnc.runtimes.checks import Check, Report, parity_check, top1_check
+from attnc.runtimes.checks import Report, parity_check, top1_check
 from attnc.runtimes.compare import compare
 from attnc.runtimes.onnx_session import infer, open_session, session_options
-from attnc.runtimes.verify import Case, closest_classes, live_cases, recorded_cases, tolerance_for
+from attnc.runtimes.verify import (
+    Case,
+    closest_classes,
+    live_cases,
+    rebuilt,
+    recorded_cases,
+    tolerance_for,
+)
 
 Array = NDArray[np.float32]
 Reference = Callable[[Array], Array]
@@ -40,14 +46,8 @@ def check_parity(
     progress: Progress = SILENT,
 ) -> None:
     """Run every case on the function bodies and add the checks to the report."""
-    progress.stage("rebuilding the source model")
     recorded = list(recorded_cases(bundle))
-    reference: Reference | None = None
-    try:
-        reference = rebuild()
-    except AttncError as error:
-        reason = f"the source is not rebuilt: {error.message}"
-        report.checks.append(Check("source", "not-verified", reason=reason))
+    reference = rebuilt(rebuild, report, progress)
     live = live_cases(bundle, reference, images, report)
     cases = [*recorded, *live]
     if bundle.manifest.precision == "fp32":

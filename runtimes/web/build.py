@@ -13,7 +13,14 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from ..cpu.build import BuildError, compiler_version, run_compiler, workspace, zig_path
+from ..cpu.compiler import (
+    add_files,
+    compiler_version,
+    print_builds,
+    renew,
+    run_compiler,
+    zig_path,
+)
 from ..cpu.toolchain import ORT_LAYER
 
 HERE = Path(__file__).resolve().parent
@@ -53,28 +60,21 @@ def content_hash(compiler: str, name: str) -> str:
     """Hash of everything that the module's bytes depend on."""
     digest = hashlib.sha256(repr((TARGET, COMPILE, LINK, BUILDS[name])).encode())
     digest.update(compiler_version(compiler).encode())
-    for path in sorted([*SOURCES.iterdir(), *KERNELS.iterdir()]):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    add_files(digest, sorted([*SOURCES.iterdir(), *KERNELS.iterdir()]))
     return digest.hexdigest()
 
 
 def build(name: str, *, force: bool = False, output: Path = LIBRARIES) -> Path:
     """Build one module if it is out of date; returns its path. Raises BuildError."""
     compiler = zig_path()
-    result = output / name
-    stamp = result.with_name(f".{name}.hash")
-    wanted = content_hash(compiler, name)
-    if not force and result.exists() and stamp.exists() and stamp.read_text() == wanted:
-        return result
     flags, link = BUILDS[name]
-    with workspace(output) as folder:
+
+    def make(folder: Path) -> None:
         _compile(compiler, flags, folder)
         objects = sorted(path.name for path in folder.glob("*.o"))
         run_compiler([compiler, "cc", *TARGET, *LINK, *link, *objects, "-o", name], folder)
-        os.replace(folder / name, result)
-        (folder / "hash").write_text(wanted)
-        os.replace(folder / "hash", stamp)
-    return result
+
+    return renew(output / name, content_hash(compiler, name), make, force=force)
 
 
 def _compile(compiler: str, flags: tuple[str, ...], folder: Path) -> None:
@@ -91,14 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="attnc.runtimes.web.build", description=__doc__)
     parser.add_argument("--force", action="store_true", help="rebuild even if up to date")
     a = parser.parse_args(arguments)
-    try:
-        for name in BUILDS:
-            path = build(name, force=a.force)
-            print(f"{path}  {path.stat().st_size / 1024:.0f} kB")
-    except BuildError as error:
-        print(f"engine build failed: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return print_builds("engine", BUILDS, lambda name: build(name, force=a.force))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from board_bundles import ort_library
 from attnc.compiler.bundle import Bundle
 from attnc.compiler.errors import MissingRuntimeError
 from attnc.compiler.seeded_input import seeded_input
-from attnc.runtimes.cpu.build import run_compiler, zig_path
+from attnc.runtimes.cpu.compiler import run_compiler, zig_path
 from attnc.runtimes.cpu.library import library_path
 from attnc.runtimes.device.build import build
 from attnc.tools import arm64
