@@ -29,3 +29,16 @@ STANDARD = frozenset((*ELEMENTWISE, *SHAPES, *REDUCTIONS, *MATRICES, *SELECTIONS
 
 #: Operators whose result is their first input's memory under another shape.
 ALIASES = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
+
+#: Operators of numbers that take float32 only.
+FLOATS_ONLY = frozenset(
+    (
+        *MATRICES,
+        *CONVOLUTIONS,
+        *("Abs", "ArgMax", "Ceil", "Clip", "CumSum", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid"),
+        *("HardSwish", "LeakyRelu", "Log", "Neg", "Pad", "Reciprocal", "Relu", "Round", "Sigmoid"),
+        *("Sqrt", "Tanh", "TopK", "Trilu"),
+    )
+)
+#: The number of dimensions that an operator's first input must have, where not any will do.
+RANKS = {"Conv": (4, 4), "MaxPool": (4, 4), "AveragePool": (4, 4), "MatMul": (2, 8)}

@@ -15,7 +15,7 @@ from attnc.targets.cpu.lower import LOWERED_NAMES
 from attnc.targets.cpu.turn import MAP_TURNS
 from attnc.targets.web import program as web
 from attnc.targets.web.memory import Block, aligned, place
-from attnc.targets.web.operators import ALIASES, STANDARD
+from attnc.targets.web.operators import ALIASES, FLOATS_ONLY, RANKS, STANDARD
 from attnc.targets.web.standard import halves
 from attnc.targets.web.static import TYPES, Kind
 
@@ -66,7 +66,7 @@ def plan(model: ir.Model, kinds: dict[str, Kind], kept: Iterable[str], *, half: 
     """
     nodes = list(model.graph)
     for node in nodes:
-        check_node(node)
+        check_node(node, kinds)
     roots = _roots(nodes)
     last = _last_uses(nodes, roots)
     ends = [*(str(value.name) for value in model.graph.outputs), *kept]
@@ -85,14 +85,37 @@ def plan(model: ir.Model, kinds: dict[str, Kind], kept: Iterable[str], *, half: 
     return _Writer(model, kinds, offsets, roots, Weights(half)).write(nodes, arena)
 
 
-def check_node(node: ir.Node) -> None:
-    """Raise UnsupportedError for a node that the engine does not know."""
+def check_node(node: ir.Node, kinds: dict[str, Kind]) -> None:
+    """Raise UnsupportedError for a node that the engine does not know, or not for such inputs."""
     ours = node.domain == DOMAIN and node.op_type in LOWERED_NAMES | MAP_TURNS.keys()
-    if ours or (node.domain in ("", "ai.onnx") and node.op_type in STANDARD):
+    if ours:
         return
-    name = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
-    raise UnsupportedError(
-        f"the web engine has no operator {name}",
+    if node.domain not in ("", "ai.onnx") or node.op_type not in STANDARD:
+        name = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
+        raise _refusal(f"no operator {name}", node)
+    for value in node.inputs[: 2 if node.op_type == "MatMul" else 1]:
+        if value is not None:
+            _check_input(node, _kind_of(value, kinds))
+
+
+def _check_input(node: ir.Node, kind: Kind) -> None:
+    if node.op_type in FLOATS_ONLY and kind.dtype != web.FLOAT32:
+        raise _refusal(f"{node.op_type} for float32 only", node)
+    least, most = RANKS.get(node.op_type, (0, web.MAX_RANK))
+    if not least <= len(kind.dims) <= most:
+        raise _refusal(f"no {node.op_type} of {len(kind.dims)} dimensions", node)
+
+
+def _kind_of(value: ir.Value, kinds: dict[str, Kind]) -> Kind:
+    held = ir.convenience.get_const_tensor(value)
+    if held is None:
+        return kinds[str(value.name)]
+    return Kind(TYPES.get(held.dtype, -1), tuple(held.numpy().shape))
+
+
+def _refusal(lack: str, node: ir.Node) -> UnsupportedError:
+    return UnsupportedError(
+        f"the web engine has {lack}",
         where=describe(node),
         remedy="replace it in the model, or export for --target cpu",
     )

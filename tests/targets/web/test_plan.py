@@ -101,6 +101,21 @@ def test_an_operator_that_the_engine_lacks_is_named() -> None:
         plan_of(text)
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("(int64[4] x) => (int64[4] y) { y = Neg (x) }", "Neg for float32 only"),
+        ("(float[4] x, float[4,2] w) => (float[2] y) { y = MatMul (x, w) }", "MatMul of 1 dimen"),
+        ("(float[2,4] x, float[4] w) => (float[2] y) { y = MatMul (x, w) }", "MatMul of 1 dimen"),
+        ("(float[1,2,8] x, float[2,2,3] w) => (float[1,2,6] y) { y = Conv (x, w) }", "of 3 dimen"),
+    ],
+)
+def test_inputs_that_an_operator_does_not_take_are_named(body: str, said: str) -> None:
+    with pytest.raises(UnsupportedError, match=said) as refused:
+        plan_of(f"g {body}")
+    assert refused.value.where
+
+
 def test_a_size_that_is_not_known_is_named() -> None:
     with pytest.raises(UnsupportedError, match="size of 'x'"):
         plan_of("g (float[n,4] x) => (float[n,4] y) { y = Relu (x) }")
