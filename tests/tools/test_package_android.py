@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from packaged import NAMES, assert_same_bytes, export_both, files_of, write_both
 
 import attnc
 from attnc.compiler.bundle import Bundle
@@ -27,33 +28,20 @@ from attnc.tools.packaging.rendering import kotlin_text
 tree_sitter = pytest.importorskip("tree_sitter")
 kotlin = pytest.importorskip("tree_sitter_kotlin")
 
-DATA = str(Path(__file__).resolve().parents[1] / "data")
-NAMES = [f'thing "{index}"' for index in range(10)]
 ANDROID = "{http://schemas.android.com/apk/res/android}"
 
 
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """With names of classes and without kernels, and the reverse; not to be changed."""
-    folder = tmp_path_factory.mktemp("bundles")
-    labels = folder / "labels.txt"
-    labels.write_text("".join(f"{name}\n" for name in NAMES))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(DATA)
-        how: dict[str, Any] = {"target": "android", "profile": "pixel8"}
-        attnc.export("tiny_net:build", output=folder / "named", labels=labels, **how)
-        attnc.export("shvit_s1", output=folder / "shvit", image_size=64, **how)
-    return {name: folder / name for name in ("named", "shvit")}
+    return export_both(tmp_path_factory, {"target": "android", "profile": "pixel8"})
 
 
 @pytest.fixture(scope="module")
 def packages(
     bundles: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Package]:
-    folder = tmp_path_factory.mktemp("packages")
-    return {
-        name: write_package(bundle, "android", folder / name) for name, bundle in bundles.items()
-    }
+    return write_both(bundles, "android", tmp_path_factory)
 
 
 @pytest.fixture(params=["named", "shvit"])
@@ -78,12 +66,7 @@ def specification(package: Package) -> dict[str, str]:
 
 def test_files(both: tuple[Bundle, Package]) -> None:
     bundle, package = both
-    found = {
-        path.relative_to(package.path).as_posix()
-        for path in package.path.rglob("*")
-        if path.is_file()
-    }
-    assert set(package.files) == found
+    assert set(package.files) == files_of(package.path)
     said, assets = specification(package), main_of(package) / "assets"
     model = assets / json.loads(said["MODEL_ASSET"])
     assert model.read_bytes() == (bundle.path / "model.ort").read_bytes()
@@ -197,9 +180,7 @@ def test_readme(packages: dict[str, Package]) -> None:
 def test_twice_the_same_bytes(bundles: dict[str, Path], packages: dict[str, Package]) -> None:
     first = packages["named"]
     second = write_package(bundles["named"], "android", first.path.parent / "again")
-    assert second.files == first.files
-    for name in first.files:
-        assert (first.path / name).read_bytes() == (second.path / name).read_bytes(), name
+    assert_same_bytes(first.path, second.path)
 
 
 # --- what is refused -----------------------------------------------------------------------------

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from packaged import NAMES, assert_same_bytes, export_both, files_of, write_both
 from PIL import Image
 
-import attnc
 from attnc.compiler.bundle import Bundle
 from attnc.compiler.errors import UsageError
 from attnc.compiler.manifest import Preprocessing
@@ -29,8 +29,6 @@ pytest.importorskip("coremltools")
 tree_sitter = pytest.importorskip("tree_sitter")
 swift = pytest.importorskip("tree_sitter_swift")
 
-DATA = str(Path(__file__).resolve().parents[1] / "data")
-NAMES = [f'thing "{index}"' for index in range(10)]
 WHOLE = {"named": "TinyNetBuild", "shvit": "ShvitS1"}
 
 
@@ -45,25 +43,16 @@ def frozen_objects() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Bundles with names of classes and without; not to be changed."""
-    folder = tmp_path_factory.mktemp("bundles")
-    labels = folder / "labels.txt"
-    labels.write_text("".join(f"{name}\n" for name in NAMES))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(DATA)
-        how: dict[str, Any] = {"target": "coreml", "profile": "iphone15"}
-        attnc.export("tiny_net:build", output=folder / "named", labels=labels, **how)
-        attnc.export("shvit_s1", output=folder / "shvit", image_size=64, precision="fp32", **how)
-    return {name: folder / name for name in WHOLE}
+    return export_both(
+        tmp_path_factory, {"target": "coreml", "profile": "iphone15"}, precision="fp32"
+    )
 
 
 @pytest.fixture(scope="module")
 def packages(
     bundles: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Package]:
-    folder = tmp_path_factory.mktemp("packages")
-    return {
-        name: write_package(bundle, "swiftpm", folder / name) for name, bundle in bundles.items()
-    }
+    return write_both(bundles, "swiftpm", tmp_path_factory)
 
 
 @pytest.fixture(params=WHOLE)
@@ -93,11 +82,7 @@ def constants(package: Package) -> dict[str, str]:
 
 def test_files(both: tuple[Bundle, Package]) -> None:
     bundle, package = both
-    found = {
-        path.relative_to(package.path).as_posix()
-        for path in package.path.rglob("*")
-        if path.is_file()
-    }
+    found = files_of(package.path)
     assert set(package.files) == found
     source, tests = f"Sources/{package.name}", f"Tests/{package.name}Tests"
     assert {"Package.swift", "README.md", "Sample/ContentView.swift", "Sample/README.md"} <= found
@@ -192,9 +177,7 @@ def test_readme(packages: dict[str, Package]) -> None:
 def test_twice_the_same_bytes(bundles: dict[str, Path], packages: dict[str, Package]) -> None:
     first = packages["named"]
     second = write_package(bundles["named"], "swiftpm", first.path.parent / "again")
-    assert second.files == first.files
-    for name in first.files:
-        assert (first.path / name).read_bytes() == (second.path / name).read_bytes(), name
+    assert_same_bytes(first.path, second.path)
 
 
 # --- what its tests compare with -----------------------------------------------------------------

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from cli_messages import MISSING, UNSUPPORTED, USAGE, one_message
 from onnx import TensorProto, helper
 
 import attnc
@@ -23,18 +24,10 @@ from attnc.compiler.manifest import content_digest
 pytest.importorskip("coremltools")
 pytestmark = pytest.mark.usefixtures("importable_data")
 
-FAILED, USAGE, UNSUPPORTED, MISSING = 1, 2, 3, 4
+FAILED = 1
 DATA = str(Path(__file__).resolve().parents[2] / "data")
 MODEL = "model.mlpackage/Data/com.apple.CoreML/model.mlmodel"
 WEIGHTS = "model.mlpackage/Data/com.apple.CoreML/weights/weight.bin"
-
-
-def one_message(done: Any, code: int, *said: str) -> None:
-    assert done.code == code, (done.code, done.err)
-    assert done.out == ""
-    assert sum(line.startswith("error:") for line in done.err.splitlines()) == 1, done.err
-    for text in said:
-        assert text in done.err, done.err
 
 
 @pytest.fixture(scope="module")

@@ -9,21 +9,12 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from cli_messages import MISSING, UNSUPPORTED, USAGE, one_message
 from onnx import TensorProto, helper
 
 pytestmark = pytest.mark.usefixtures("importable_data")
 
-USAGE, UNSUPPORTED, MISSING = 2, 3, 4
 RTX = importlib.util.find_spec("tensorrt_rtx") is not None
-
-
-def one_message(done: Any, code: int, *said: str) -> None:
-    assert done.code == code, (done.code, done.err)
-    assert done.out == ""
-    lines = done.err.splitlines()
-    assert sum(line.startswith("error:") for line in lines) == 1, done.err
-    for text in said:
-        assert text in done.err, done.err
 
 
 @pytest.mark.parametrize(

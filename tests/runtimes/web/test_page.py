@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from packaged import assert_same_bytes, files_of
 
 import attnc
 from attnc.compiler.bundle import Bundle
@@ -252,15 +253,11 @@ def test_paths_that_the_page_names_exist(pages: dict[str, Path]) -> None:
     ]
     for path in (*named, *kept, *icons):
         assert (page / path).is_file(), path
-    here = {file.relative_to(page).as_posix() for file in page.rglob("*") if file.is_file()}
-    assert here - set(kept) == {"sw.js", "README.md"}
+    assert files_of(page) - set(kept) == {"sw.js", "README.md"}
 
 
 def test_twice_the_same_bytes(
     bundles: dict[str, Path], pages: dict[str, Path], tmp_path: Path
 ) -> None:
     write_package(bundles["shvit_s1"], "web", tmp_path / "again")
-    for path in sorted((tmp_path / "again").rglob("*")):
-        if path.is_file():
-            same = pages["shvit_s1"] / path.relative_to(tmp_path / "again")
-            assert path.read_bytes() == same.read_bytes(), path
+    assert_same_bytes(pages["shvit_s1"], tmp_path / "again")
