@@ -14,7 +14,7 @@ import attnc
 from attnc.runtimes.cpu.library import cpu_features
 
 FACTS = json.loads((GOLDEN / "facts_evit.json").read_text())
-FAST = {"evit_tiny_k050", "evit_tiny_k070_fuse"}
+FAST = {"evit_tiny_k070_fuse"}
 VARIANTS = [
     pytest.param(name, marks=() if name in FAST else pytest.mark.slow)
     for name in sorted(FACTS)

@@ -9,9 +9,15 @@ import pytest
 from attnc.tools.readme_commands import Step, all_steps, run_page, run_step, steps_of
 
 PAGES = {page: steps for page, steps in all_steps().items() if steps}
+#: Pages that take most of a minute or more, whose commands other tests run on smaller models.
+LONG = {
+    f"docs/{name}.md" for name in ("bundle", "coreml", "coreml-placement", "crossover", "tensorrt")
+}
 
 
-@pytest.mark.parametrize("page", list(PAGES))
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, marks=pytest.mark.slow if page in LONG else ()) for page in PAGES]
+)
 def test_everything_on_the_page_works(page: str) -> None:
     assert run_page(PAGES[page]) == []
 
