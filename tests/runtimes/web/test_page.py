@@ -161,13 +161,33 @@ def test_kept_tokens_are_drawn(size: tuple[int, int], pages: dict[str, Path]) ->
         no_complaints(seen, base)
 
 
+@pytest.mark.slow
+def test_slots_are_drawn(tmp_path: Path) -> None:
+    """In colours of the slots, which the picture alone does not have."""
+    attnc.export("glnet_stl", target="web", output=tmp_path / "b", image_size=64)
+    write_package(tmp_path / "b", "web", tmp_path / "page")
+    with serve(tmp_path / "page") as base, visit(base) as seen:
+        ready(seen)
+        seen.page.click("#sample")
+        classified(seen)
+        plain = pixels(seen)
+        seen.page.locator("input[name=view]").nth(1).check()
+        assert np.abs(pixels(seen) - plain).mean() > 10
+        ARTEFACTS.mkdir(parents=True, exist_ok=True)
+        seen.page.screenshot(path=ARTEFACTS / "page-slots.png", full_page=True)
+        no_complaints(seen, base)
+
+
+def pixels(seen: Visit) -> np.ndarray:
+    """The canvas: red, green, blue and opacity, from 0 to 255."""
+    script = """() => { const c = document.getElementById("shown");
+      return Array.from(c.getContext("2d").getImageData(0, 0, c.width, c.height).data); }"""
+    return np.array(seen.page.evaluate(script), float).reshape(-1, 4)
+
+
 def dark(seen: Visit) -> float:
     """The mean darkness of the canvas."""
-    script = """() => { const c = document.getElementById("shown");
-      const d = c.getContext("2d").getImageData(0, 0, c.width, c.height).data;
-      let sum = 0; for (let i = 0; i < d.length; i += 4) sum += d[i] + d[i + 1] + d[i + 2];
-      return 1 - sum / (d.length / 4) / 765; }"""
-    return float(seen.page.evaluate(script))
+    return float(1 - pixels(seen)[:, :3].mean() / 255)
 
 
 def test_by_keyboard(pages: dict[str, Path]) -> None:
