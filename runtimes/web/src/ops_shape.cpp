@@ -11,6 +11,14 @@ bool same_dims(const Tensor& a, const Tensor& b) {
   return true;
 }
 
+// Whether a tensor is as large as another but for one axis, of which it has a part from `at` on.
+bool is_part(const Tensor& part, const Tensor& all, int axis, Int at) {
+  if (part.rank != all.rank || part.type != all.type) return false;
+  for (int i = 0; i < part.rank; ++i)
+    if (i == axis ? at + part.dims[i] > all.dims[i] : part.dims[i] != all.dims[i]) return false;
+  return true;
+}
+
 const char* whole(const Tensor& x, const Tensor& y, Strides to, Strides from) {
   copy(y.data, to, x.data, from, y.dims, y.rank, size_of(y.type));
   return nullptr;
@@ -60,9 +68,7 @@ const char* op_concat(const Step& s) {
   Int at = 0;
   for (int k = 0; k < s.inputs; ++k) {
     const Tensor& x = *s.in[k];
-    if (x.rank != y.rank || x.type != y.type) return kBadShape;
-    for (int i = 0; i < x.rank; ++i)
-      if (i == axis ? at + x.dims[i] > y.dims[i] : x.dims[i] != y.dims[i]) return kBadShape;
+    if (!is_part(x, y, axis, at)) return kBadShape;
     copy(y.data + at * to.at[axis] * size, to, x.data, dense(x.dims, x.rank), x.dims, x.rank, size);
     at += x.dims[axis];
   }
@@ -78,9 +84,7 @@ const char* op_split(const Step& s) {
   Int at = 0;
   for (int k = 0; k < s.outputs; ++k) {
     const Tensor& y = *s.out[k];
-    if (x.rank != y.rank || x.type != y.type) return kBadShape;
-    for (int i = 0; i < x.rank; ++i)
-      if (i == axis ? at + y.dims[i] > x.dims[i] : x.dims[i] != y.dims[i]) return kBadShape;
+    if (!is_part(y, x, axis, at)) return kBadShape;
     copy(y.data, dense(y.dims, y.rank), x.data + at * from.at[axis] * size, from, y.dims, y.rank,
          size);
     at += y.dims[axis];
