@@ -6,6 +6,7 @@ unpacked into one folder and needs no root. There is no timing under emulation, 
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -39,8 +40,14 @@ def ready() -> bool:
 
 def prepare() -> None:
     """Build the sandbox if it is not there; MissingRuntimeError where that cannot be done."""
-    if ready():
-        return
+    SANDBOX.parent.mkdir(parents=True, exist_ok=True)
+    with (SANDBOX.parent / "arm64.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests run in several processes; one builds it
+        if not ready():
+            _build()
+
+
+def _build() -> None:
     if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
         raise MissingRuntimeError(
             "the arm64 sandbox needs apt-get and dpkg-deb, which this system does not have",
