@@ -13,9 +13,11 @@ from attnc.compiler.ops.base import DOMAIN
 from attnc.compiler.ops.inline import inline_body
 from attnc.compiler.pipeline import Pass, run_pipeline
 from attnc.compiler.provenance import describe
+from attnc.passes.clean.dead import DeadCode
 from attnc.passes.pipelines import clean
+from attnc.targets.web.narrow import NarrowAxes
+from attnc.targets.web.narrow_forms import MOST_AXES
 
-MAX_RANK = 4
 #: Weights of fewer elements stay float32: they are norms and biases, and save nothing.
 LEAST_HALVED = 256
 #: The largest float16.
@@ -29,7 +31,7 @@ def to_standard(model: ir.Model) -> None:
     for identifier in [key for key in model.functions if key[0] == DOMAIN]:
         del model.functions[identifier]
     model.graph.opset_imports.pop(DOMAIN, None)
-    run_pipeline(model, tidy())
+    run_pipeline(model, [*tidy(), NarrowAxes(), DeadCode()])
     name_apart(model)
 
 
@@ -63,7 +65,7 @@ def wide_nodes(model: ir.Model) -> list[ir.Node]:
     return [
         node
         for node in model.graph
-        if any(value.shape is not None and len(value.shape) > MAX_RANK for value in node.outputs)
+        if any(value.shape is not None and len(value.shape) > MOST_AXES for value in node.outputs)
     ]
 
 
