@@ -11,7 +11,8 @@ void quit();
 
 namespace {
 
-constexpr uint32_t kMagic = 0x4e545441, kVersion = 1, kHeader = 16, kTensorWords = 12;
+constexpr uint32_t kMagic = 0x4e545441, kVersion = 1, kHeader = 16, kTensorWords = 12,
+                   kStepWords = 5;  // at least
 constexpr uint32_t kLimit = 0x7fffffff;
 constexpr int kOptional = 8;  // operators that take more inputs than this need each of them
 
@@ -51,7 +52,7 @@ bool read_header(const uint32_t* words) {
   if (!reaches(words, (uint64_t)p.count * 4 + p.text_bytes)) return false;
   p.text = (const char*)(words + p.count);
   const uint64_t fixed = kHeader + (uint64_t)p.tensors * kTensorWords + p.inputs + p.outputs +
-                         (uint64_t)p.stored * 4;
+                         (uint64_t)p.stored * 4 + (uint64_t)p.steps * kStepWords;
   if (fixed > p.count || p.arena_bytes > kLimit || p.weight_bytes > kLimit) return false;
   return p.text_bytes == 0 || p.text[p.text_bytes - 1] == 0;
 }

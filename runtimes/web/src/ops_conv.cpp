@@ -102,6 +102,8 @@ const char* op_pool(const Step& s) {
   Window w;
   if (x.type != kFloat32 || y.type != kFloat32) return kBadType;
   if (x.rank != 4 || y.rank != 4 || x.dims[0] != y.dims[0] || x.dims[1] != y.dims[1]) return kBadShape;
+  // Far larger ones would only walk over padding.
+  if (kernel[0] > 2 * x.dims[2] + 64 || kernel[1] > 2 * x.dims[3] + 64) return kBadAttribute;
   if (!window_of(s, x, y, kernel, &w)) return kBadShape;
   const bool largest = same(s.name, "MaxPool"), padded = s.integer("count_include_pad", 0) != 0;
   const Int h = x.dims[2], width = x.dims[3];
