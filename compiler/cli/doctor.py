@@ -61,7 +61,9 @@ def _packages() -> list[Finding]:
     required = ("numpy", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "pydantic", "torch")
     optional = {
         "openvino": "attnc bench --against openvino",
-        "executorch": "attnc bench --against executorch",
+        "executorch": "--format pte, attnc bench --against executorch",
+        "litert-torch": "attnc export --format tflite",
+        "ai-edge-litert": "running .tflite files, attnc bench --against litert",
         "matplotlib": "attnc crossover -o",
         "scikit-learn": "photographs",
         "coremltools": "attnc export --target coreml",
@@ -109,6 +111,17 @@ def _compilers() -> list[Finding]:
     ]
 
 
+def _browser() -> list[Finding]:
+    """What opens pages, and what WebGPU and threads are tried in."""
+    from attnc.compiler.errors import AttncError
+    from attnc.runtimes.web.browser import chromium
+
+    try:
+        return [Finding("chromium", "ok", str(chromium()))]
+    except AttncError as error:
+        return [Finding("chromium", "optional", f"{error.message}; for attnc bench of web bundles")]
+
+
 def _cuda() -> list[Finding]:
     """The compiler of the CUDA kernels, and the GPUs here."""
     from attnc.compiler.errors import AttncError
@@ -130,5 +143,6 @@ _LOOKS: tuple[Callable[[], list[Finding]], ...] = (
     _packages,
     _kernels,
     _compilers,
+    _browser,
     _cuda,
 )
