@@ -136,6 +136,10 @@ class LoadedProgram:
         """Run all steps."""
         self._check(self.module.call("attnc_run"))
 
+    def run_step(self, index: int) -> None:
+        """Run one step, those before it having run."""
+        self._check(self.module.call("attnc_run_step", index))
+
     def put(self, tensor: int, array: Array) -> None:
         """Give a tensor its elements."""
         dtype, dims = self.kind(tensor)

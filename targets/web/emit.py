@@ -81,6 +81,12 @@ def emit(
 
 def program_of(model: ir.Model, *, half: bool) -> tuple[Plan, list[View], list[Refusal]]:
     """The engine's program of a semantic model, which stays as it is; views; what has no kernel."""
+    lowered, refusals = lowered_graph(model)
+    return *planned(lowered, half=half), refusals
+
+
+def lowered_graph(model: ir.Model) -> tuple[ir.Model, list[Refusal]]:
+    """The graph that the engine executes, of a semantic model; what has no kernel."""
     lowered = ir.from_proto(ir.to_proto(model))
     refusals = lower(lowered)
     turn_maps(lowered)
@@ -88,9 +94,14 @@ def program_of(model: ir.Model, *, half: bool) -> tuple[Plan, list[View], list[R
         if node.op_type not in LOWERED_NAMES | MAP_TURNS.keys():
             inline_body(node)
     run_pipeline(lowered, tidy())
+    return lowered, refusals
+
+
+def planned(lowered: ir.Model, *, half: bool) -> tuple[Plan, list[View]]:
+    """The program of a graph for the engine, and what a page can show of it."""
     kinds = static_kinds(lowered)
     views = views_of(lowered, kinds)
-    return plan(lowered, kinds, [view.value for view in views], half=half), views, refusals
+    return plan(lowered, kinds, [view.value for view in views], half=half), views
 
 
 def _document(made: Plan, views: Sequence[View], model: ir.Model, wish: Wish) -> dict[str, Any]:

@@ -1,0 +1,91 @@
+"""A bundle against its source, stage by stage: each block's last value that both graphs have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from attnc.compiler.provenance import torch_module
+from attnc.runtimes.proof.float64 import compute64
+from attnc.runtimes.proof.metrics import Metrics, measure
+from attnc.runtimes.proof.nodes import observe
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One module of the source, and how far the bundle's value of it is from the source's."""
+
+    module: str
+    value: str
+    metrics: Metrics
+
+    def as_json(self) -> dict[str, Any]:
+        """The entry of the report."""
+        return {"module": self.module, "value": self.value, **self.metrics.as_json()}
+
+
+def compare_stages(
+    source: ir.Model, bundle: ir.Model, library: Path | None, feeds: Mapping[str, Array]
+) -> list[Stage]:
+    """One stage per block of the source whose last value the bundle's graph still has.
+
+    `source` is the traced graph before any pass and runs in float64, `bundle` in ONNX Runtime with
+    the kernels of `library`. Maps that the bundle holds channels last are turned.
+    """
+    ends = _ends(source, _names(bundle))
+    wanted: dict[str, Array] = {}
+
+    def watch(node: ir.Node, given: Any, made: Any) -> None:
+        for value, array in zip(node.outputs, made, strict=False):
+            if str(value.name) in ends:
+                wanted[str(value.name)] = array
+
+    compute64(source, feeds, watch)
+    found = []
+    for seen in observe(bundle, library, feeds, lambda n: str(n.outputs[0].name) in ends):
+        name = str(seen.node.outputs[0].name)
+        laid = _laid_like(seen.outputs[0], wanted[name])
+        if laid is not None:
+            found.append(Stage(ends[name], name, measure(laid, wanted[name])))
+    return found
+
+
+def block_of(module: str) -> str:
+    """The block that a module is in: its path up to and with the last number, or its first part.
+
+    blocks.3.attn.qkv -> blocks.3; stages.1.blocks.0.mlp -> stages.1.blocks.0; head -> head.
+    """
+    parts = module.split(".")
+    numbered = [index for index, part in enumerate(parts) if part.isdigit()]
+    return ".".join(parts[: numbered[-1] + 1]) if numbered else parts[0]
+
+
+def _names(model: ir.Model) -> set[str]:
+    return {str(node.outputs[0].name) for node in model.graph}
+
+
+def _ends(source: ir.Model, held: set[str]) -> dict[str, str]:
+    """Value name to block: of each block the last one that the bundle has as well."""
+    last: dict[str, str] = {}
+    for node in source.graph:
+        value, module = node.outputs[0], torch_module(node)
+        if module and str(value.name) in held and value.dtype == ir.DataType.FLOAT:
+            last[block_of(module)] = str(value.name)
+    return {name: block for block, name in last.items()}
+
+
+def _laid_like(array: Array, wanted: Array) -> Array | None:
+    """The array in the layout of the source; None where it is another tensor altogether."""
+    if array.shape == wanted.shape:
+        return array
+    if array.ndim == 4 and array.transpose(0, 3, 1, 2).shape == wanted.shape:
+        return np.asarray(array.transpose(0, 3, 1, 2))
+    return None
