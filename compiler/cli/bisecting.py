@@ -97,7 +97,7 @@ class Bisection:
         """The graph after the passes against the one in the bundle, in float64, and its weights."""
         import onnx_ir as ir
 
-        from attnc.runtimes.proof.values import first_difference
+        from attnc.runtimes.proof.values import Place, first_difference
 
         manifest = self.bundle.manifest
         if manifest.coreml is not None:
@@ -115,8 +115,10 @@ class Bisection:
         if place is None:
             self.looked.append("lowering")
             return None
-        changed = changed_weights(self.bundle, semantic, place.node, held)
-        if changed:
+        weight = changed_weight(self.bundle, semantic, held)
+        if weight is not None:
+            changed, node = weight
+            place = Place.at(node, place.error or float("inf"), limit)
             return self._found(
                 "weights", f"other weights than the source's: {changed}", changed, place
             )
@@ -133,20 +135,23 @@ class Bisection:
         return self._found("kernels", "a kernel computes something else", place.operator, place)
 
 
-def changed_weights(bundle: Bundle, semantic: ir.Model, node: str, held: ir.Model) -> str:
-    """The name of an initializer of this node that lowering the source again makes otherwise;
-    empty if all are equal, or the bundle cannot be lowered again."""
+def changed_weight(
+    bundle: Bundle, semantic: ir.Model, held: ir.Model
+) -> tuple[str, ir.Node] | None:
+    """The first initializer that lowering the source again makes otherwise, and its reader; None
+    if all are equal, or the bundle cannot be lowered again."""
     from attnc.compiler.cli.bisecting_targets import lowered_again
 
     again = lowered_again(bundle, semantic)
     if again is None:
-        return ""
+        return None
     mine = {name: value.const_value for name, value in again.graph.initializers.items()}
-    users = [other for other in held.graph if other.name == node]
-    for value in (value for user in users for value in user.inputs if value is not None):
-        tensor, other = value.const_value, mine.get(str(value.name))
-        if tensor is None or other is None:
-            continue
-        if tensor.numpy().tobytes() != other.numpy().tobytes():
-            return str(value.name)
-    return ""
+    for node in held.graph:
+        for value in node.inputs:
+            tensor = None if value is None else value.const_value
+            other = None if value is None else mine.get(str(value.name))
+            if tensor is None or other is None:
+                continue
+            if tensor.numpy().tobytes() != other.numpy().tobytes():
+                return str(tensor.name), node
+    return None

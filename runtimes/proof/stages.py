@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
@@ -15,6 +14,7 @@ from attnc.compiler.provenance import torch_module
 from attnc.runtimes.proof.float64 import compute64
 from attnc.runtimes.proof.metrics import Metrics, measure
 from attnc.runtimes.proof.nodes import observe
+from attnc.runtimes.proof.values import base_name, laid_like
 
 Array = NDArray[Any]
 
@@ -50,9 +50,9 @@ def compare_stages(
 
     compute64(source, feeds, watch)
     found = []
-    for seen in observe(bundle, library, feeds, lambda n: str(n.outputs[0].name) in ends):
-        name = str(seen.node.outputs[0].name)
-        laid = _laid_like(seen.outputs[0], wanted[name])
+    for seen in observe(bundle, library, feeds, lambda n: base_name(n.outputs[0]) in ends):
+        name = base_name(seen.node.outputs[0])
+        laid = laid_like(seen.outputs[0], wanted[name])
         if laid is not None:
             found.append(Stage(ends[name], name, measure(laid, wanted[name])))
     return found
@@ -69,7 +69,7 @@ def block_of(module: str) -> str:
 
 
 def _names(model: ir.Model) -> set[str]:
-    return {str(node.outputs[0].name) for node in model.graph}
+    return {base_name(node.outputs[0]) for node in model.graph}
 
 
 def _ends(source: ir.Model, held: set[str]) -> dict[str, str]:
@@ -80,12 +80,3 @@ def _ends(source: ir.Model, held: set[str]) -> dict[str, str]:
         if module and str(value.name) in held and value.dtype == ir.DataType.FLOAT:
             last[block_of(module)] = str(value.name)
     return {name: block for block, name in last.items()}
-
-
-def _laid_like(array: Array, wanted: Array) -> Array | None:
-    """The array in the layout of the source; None where it is another tensor altogether."""
-    if array.shape == wanted.shape:
-        return array
-    if array.ndim == 4 and array.transpose(0, 3, 1, 2).shape == wanted.shape:
-        return np.asarray(array.transpose(0, 3, 1, 2))
-    return None

@@ -20,6 +20,7 @@ from attnc.runtimes.proof.metrics import measure
 Array = NDArray[Any]
 #: Bytes of values that are held at once; a model with more is walked over several times.
 MEMORY = 1 << 28
+CHANNELS_LAST = ".nhwc"
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,29 @@ def first_difference(
         got = _values(after, feeds, names)
         for node in after.graph:
             for value in node.outputs:
-                name = str(value.name)
-                if name not in got or name not in wanted or got[name].shape != wanted[name].shape:
+                name = base_name(value)
+                laid = laid_like(got.get(name), wanted.get(name))
+                if laid is None:
                     continue
-                error = measure(got[name], wanted[name]).max_relative
+                error = measure(laid, wanted[name]).max_relative
                 if not error <= limit:
                     return Place.at(node, error, limit)
+    return None
+
+
+def base_name(value: ir.Value) -> str:
+    """The value's name in the source; a map that is held channels last has a suffix."""
+    return str(value.name).removesuffix(CHANNELS_LAST)
+
+
+def laid_like(array: Array | None, wanted: Array | None) -> Array | None:
+    """The array in the layout of `wanted`, channels last turned; None if it is another tensor."""
+    if array is None or wanted is None:
+        return None
+    if array.shape == wanted.shape:
+        return array
+    if array.ndim == 4 and array.transpose(0, 3, 1, 2).shape == wanted.shape:
+        return np.asarray(array.transpose(0, 3, 1, 2))
     return None
 
 
@@ -79,7 +97,7 @@ def _shared(before: ir.Model, after: ir.Model) -> set[str]:
 def _floats(model: ir.Model) -> set[str]:
     kinds = (ir.DataType.FLOAT, ir.DataType.DOUBLE, None)
     return {
-        str(value.name) for node in model.graph for value in node.outputs if value.dtype in kinds
+        base_name(value) for node in model.graph for value in node.outputs if value.dtype in kinds
     }
 
 
@@ -88,9 +106,9 @@ def _chunks(model: ir.Model, names: set[str]) -> Iterator[set[str]]:
     held = 0
     for node in model.graph:
         for value in node.outputs:
-            if str(value.name) not in names:
+            if base_name(value) not in names:
                 continue
-            chunk.add(str(value.name))
+            chunk.add(base_name(value))
             held += _bytes(value)
             if held > MEMORY:
                 yield chunk
@@ -109,8 +127,8 @@ def _values(model: ir.Model, feeds: Mapping[str, Array], names: set[str]) -> dic
 
     def watch(node: ir.Node, given: Sequence[Array | None], made: Sequence[Array]) -> None:
         for value, array in zip(node.outputs, made, strict=False):
-            if str(value.name) in names and array.size:
-                found[str(value.name)] = array
+            if base_name(value) in names and array.size:
+                found.setdefault(base_name(value), array)
 
     compute64(model, feeds, watch)
     return found

@@ -28,6 +28,29 @@ def build(num_classes: int = CLASSES) -> nn.Module:
     return net.eval()
 
 
+class Named(nn.Module):
+    """The same with names, and code of its own: what errors are told by."""
+
+    attnc_config = ModelConfig("named", "named", image_size=(SIZE, SIZE), minimum_size=8)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 20, 3, stride=2, padding=1)
+        self.head = nn.Linear(20, CLASSES)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits."""
+        x = torch.relu(self.stem(x))
+        return self.head(x.mean((2, 3)))
+
+
+def build_named() -> nn.Module:
+    """Seeded."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Named().eval()
+
+
 def build_two_outputs() -> nn.Module:
     """Gives two tensors."""
 
