@@ -283,3 +283,7 @@ def _check_version(document: dict[str, Any], path: Path) -> None:
             where=str(path),
             remedy="install a newer attnc, or export the bundle again with this one",
         )
+
+
+if __name__ == "__main__":
+    print(json.dumps(json_schema(), indent=2, sort_keys=True))
