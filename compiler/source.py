@@ -47,7 +47,7 @@ def trace_options(bundle: Bundle) -> dict[str, Any]:
         "source": _outside(bundle, SOURCE_PATH, info.name) if from_file else info.name,
         "image_size": (int(height), int(width)),
         "num_classes": options.pop("num_classes", None),
-        "checkpoint": _outside(bundle, CHECKPOINT_PATH, checkpoint) if checkpoint else None,
+        "checkpoint": _checkpoint(bundle, checkpoint),
         "seed": info.seed or 0,
         "options": options,
     }
@@ -79,6 +79,15 @@ def rebuild(bundle: Bundle) -> nn.Module | Path:
     module = build(source, request).module
     _same(bundle, hash_state_dict(module.state_dict()))
     return module
+
+
+def _checkpoint(bundle: Bundle, name: str | None) -> Path | None:
+    """The file of weights; None for seeded ones, and for those that come with the model."""
+    from attnc.compiler.trace.network import SHIPPED
+
+    if name is None or name.startswith(SHIPPED):
+        return None
+    return _outside(bundle, CHECKPOINT_PATH, name)
 
 
 def _outside(bundle: Bundle, key: str, name: str) -> Path:

@@ -6,9 +6,12 @@ The compiler copies these facts into the bundle, so that pictures are prepared t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+DIGITS_MEAN = (0.309, 0.309, 0.309)
+DIGITS_STD = (0.349, 0.349, 0.349)
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,8 @@ class ModelConfig:
     smallest height and width it takes, `size_multiple` what must divide both, and `in_channels` the
     depth of the input (single layers take feature maps). `size_option` names the option of `create`
     that makes the variant for other (square) pictures; empty if one network takes all sizes.
+    `weights` names the trained weights that lie in the folder `weights` beside the family's file,
+    and are the default; empty for the variants whose weights cannot be shipped.
     A picture is resized so that its short side is `round(size / crop_pct)`, then cropped in the
     middle, scaled to [0, 1] and normalised with `mean` and `std` (RGB order). `interpolation` is
     "bicubic" or "bilinear".
@@ -37,3 +42,23 @@ class ModelConfig:
     size_multiple: int = 1
     in_channels: int = 3
     size_option: str = ""
+    weights: str = ""
+
+
+def nano_config(name: str, family: str, **facts: Any) -> ModelConfig:
+    """A small variant that this project trains itself, on 64x64 pictures of handwritten digits.
+
+    Mean and deviation are those of scikit-learn's digits; `facts` are more fields.
+    """
+    return ModelConfig(
+        name=name,
+        family=family,
+        image_size=(64, 64),
+        num_classes=10,
+        mean=DIGITS_MEAN,
+        std=DIGITS_STD,
+        crop_pct=1.0,
+        source="trained by attnc.tools.train on scikit-learn's digits",
+        weights=f"{name}.safetensors",
+        **facts,
+    )

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .config import ModelConfig
+from .config import ModelConfig, nano_config
 from .errors import ModelOptionError
 
 PATCH = 16
@@ -36,6 +36,7 @@ class Architecture:
     fuse_token: bool = False
     drop_loc: tuple[int, ...] | None = None
     depth: int = 12
+    head_dim: int = HEAD_DIM
 
 
 _DIMS = {"tiny": 192, "small": 384, "base": 768}
@@ -56,6 +57,7 @@ def _architectures() -> dict[str, Architecture]:
             arch = Architecture(_DIMS[size], pixels, rate, fuse)
             found[f"evit_{size}_{pixels}_k{round(100 * rate):03d}{suffix}"] = arch
     found["evit_base_384_k100"] = Architecture(_DIMS["base"], 384)
+    found["evit_nano"] = Architecture(64, 64, 0.7, True, (1, 3), depth=6, head_dim=32)
     return found
 
 
@@ -71,6 +73,8 @@ CONFIGS = {
         source="arXiv 2202.07800, github.com/youweiliang/evit",
     )
     for name, arch in ARCHITECTURES.items()
+} | {
+    "evit_nano": nano_config("evit_nano", "evit", minimum_size=PATCH, size_multiple=PATCH),
 }
 
 # The seeded draw divides by the square root of all dimensions but the first: these bring the
@@ -119,17 +123,17 @@ class PatchEmbedding(nn.Module):
 class Attention(nn.Module):
     """Multi-head attention; beside its output the class token's row, averaged over the heads."""
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, head_dim: int = HEAD_DIM) -> None:
         super().__init__()
-        self.heads = dim // HEAD_DIM
+        self.heads, self.head_dim = dim // head_dim, head_dim
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         _, length, dim = x.shape
-        qkv = self.qkv(x).reshape(-1, length, 3, self.heads, HEAD_DIM).permute(2, 0, 3, 1, 4)
+        qkv = self.qkv(x).reshape(-1, length, 3, self.heads, self.head_dim).permute(2, 0, 3, 1, 4)
         q, k, v = qkv.unbind(0)
-        weights = (q @ k.transpose(2, 3) * HEAD_DIM**-0.5).softmax(dim=-1)
+        weights = (q @ k.transpose(2, 3) * self.head_dim**-0.5).softmax(dim=-1)
         out = (weights @ v).transpose(1, 2).reshape(-1, length, dim)
         return self.proj(out), weights[:, :, 0, 1:].mean(dim=1)
 
@@ -176,10 +180,12 @@ class TokenSelection(nn.Module):
 class Block(nn.Module):
     """Attention, selection of tokens where the keep rate is below 1, feed-forward."""
 
-    def __init__(self, dim: int, keep_rate: float, fuse_token: bool) -> None:
+    def __init__(
+        self, dim: int, keep_rate: float, fuse_token: bool, head_dim: int = HEAD_DIM
+    ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(dim, eps=1e-6)
-        self.attn = Attention(dim)
+        self.attn = Attention(dim, head_dim)
         self.select = TokenSelection(keep_rate, fuse_token) if keep_rate < 1 else None
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
         self.mlp = FeedForward(dim, 4 * dim)
@@ -201,7 +207,9 @@ class EViT(nn.Module):
         self.cls_token = nn.Parameter(torch.zeros(1, 1, arch.dim))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + self.grid**2, arch.dim))
         self.patch_embed = PatchEmbedding(arch.dim)
-        self.blocks = nn.Sequential(*(Block(arch.dim, rate, arch.fuse_token) for rate in rates))
+        self.blocks = nn.Sequential(
+            *(Block(arch.dim, rate, arch.fuse_token, arch.head_dim) for rate in rates)
+        )
         self.norm = nn.LayerNorm(arch.dim, eps=1e-6)
         self.head = nn.Linear(arch.dim, num_classes)
 
@@ -287,7 +295,7 @@ def block_rates(arch: Architecture, where: str) -> tuple[float, ...]:
 def create(name: str, num_classes: int = 1000, **options: object) -> EViT:
     """The variant `name`, weights as torch initialises.
 
-    Options: `keep_rate` (a number, or one for each of the 12 blocks), `drop_loc`, `fuse_token`.
+    Options: `keep_rate` (a number, or one for each block), `drop_loc`, `fuse_token`.
     """
     known = ("keep_rate", "drop_loc", "fuse_token")
     unknown = sorted(set(options) - set(known))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .config import ModelConfig
+from .config import ModelConfig, nano_config
 from .errors import ModelOptionError
 from .layers import LayerNorm2d, MultiheadAttention
 from .options import check_kinds
@@ -65,6 +65,9 @@ ARCHITECTURES = {
     "glnet_16g": Architecture((128, 256, 512, 1024), layer_scale=True),
     "glnet_4g_tklb": replace(_4G, token_label=True),
     "glnet_9g_tklb": replace(_9G, token_label=True),
+    "glmix_nano": Architecture(
+        (32, 64, 64, 96), (1, 1, 1, 1), ("G", "G", "A", "A"), num_slots=16, head_dim=16
+    ),
 }
 
 CONFIGS = {
@@ -76,6 +79,8 @@ CONFIGS = {
         source="arXiv 2411.14429, github.com/rayleizhu/GLMix",
     )
     for name in ARCHITECTURES
+} | {
+    "glmix_nano": nano_config("glmix_nano", "glmix", minimum_size=STRIDE, size_multiple=STRIDE),
 }
 
 # The stream is normalised only inside the branches: their last matrices are small, or it grows

@@ -12,6 +12,7 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from os import PathLike
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -31,9 +32,12 @@ __all__ = [
     "UnknownModelError",
     "build_model",
     "check_image_size",
+    "create_model",
     "list_models",
     "load_checkpoint",
     "model_config",
+    "shipped_weights",
+    "uses_shipped_weights",
 ]
 
 ENTRY_POINT_GROUP = "attnc.models"
@@ -54,18 +58,18 @@ _EVIT = (
     *("evit_small_272_k070", "evit_small_272_k070_fuse"),
     *("evit_small_288_k060", "evit_small_288_k060_fuse"),
     *("evit_small_304_k050", "evit_small_304_k050_fuse"),
-    "evit_base_384_k100",
+    *("evit_base_384_k100", "evit_nano"),
 )
 
 _SPARSIFINER = (
     *("sparsifiner_s", "sparsifiner_s_384", "sparsifiner_lvvit_s", "sparsifiner_s_share"),
     *("sparsifiner_s_a010", "sparsifiner_s_a050", "sparsifiner_s_a100"),
     *("sparsifiner_s_coefthr", "sparsifiner_s_thr"),
-    *("sparsifiner_s_prune07", "sparsifiner_s_prune07_row"),
+    *("sparsifiner_s_prune07", "sparsifiner_s_prune07_row", "sparsifiner_nano"),
 )
 
 FAMILIES = (
-    Family("shvit", ("shvit_s1", "shvit_s2", "shvit_s3", "shvit_s4")),
+    Family("shvit", ("shvit_s1", "shvit_s2", "shvit_s3", "shvit_s4", "shvit_nano")),
     Family("evit", _EVIT),
     Family("sparsifiner", _SPARSIFINER),
     Family(
@@ -78,6 +82,7 @@ FAMILIES = (
             "glnet_16g",
             "glnet_4g_tklb",
             "glnet_9g_tklb",
+            "glmix_nano",
         ),
     ),
     Family(
@@ -91,6 +96,7 @@ FAMILIES = (
             "tic_layer_c256_k3",
             "tic_tiny",
             "tic_small",
+            "tic_nano",
         ),
     ),
 )
@@ -127,6 +133,41 @@ def model_config(name: str) -> ModelConfig:
     return config
 
 
+def shipped_weights(name: str) -> Path | None:
+    """The file of trained weights that comes with a variant, None if it has none.
+
+    Raises UnknownModelError, or CheckpointError if the file is missing from the installation.
+    """
+    module, config = _module(name), model_config(name)
+    if not config.weights:
+        return None
+    path = Path(str(module.__file__)).parent / "weights" / config.weights
+    if not path.is_file():
+        raise CheckpointError(
+            f"the trained weights of {name} are missing from the installation",
+            where=str(path),
+            remedy=f"install attnc again, or train them: python -m attnc.tools.train {name}",
+        )
+    return path
+
+
+def _classes(name: str, given: int | None) -> int:
+    classes = model_config(name).num_classes if given is None else given
+    if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
+        raise ModelOptionError(f"num_classes must be a positive integer, not {classes!r}")
+    return classes
+
+
+def create_model(name: str, num_classes: int | None = None, **options: Any) -> nn.Module:
+    """A model with weights as torch initialises them, for training.
+
+    Raises UnknownModelError, ModelOptionError.
+    """
+    classes = _classes(name, num_classes)
+    model: nn.Module = _module(name).create(name, num_classes=classes, **options)
+    return model
+
+
 def check_image_size(name: str, image_size: tuple[int, int]) -> None:
     """Raise ModelOptionError if the model cannot take pictures of (height, width) pixels."""
     config = model_config(name)
@@ -148,6 +189,31 @@ def load_checkpoint(model: nn.Module, path: str | PathLike[str], *, name: str = 
     load(model, path, name=name)
 
 
+def uses_shipped_weights(name: str, checkpoint: object, seed: int) -> bool:
+    """Whether `build_model` takes the weights that come with the variant."""
+    return checkpoint is None and seed == 0 and bool(model_config(name).weights)
+
+
+def _load_shipped(model: nn.Module, name: str, classes: int) -> None:
+    path, own = shipped_weights(name), model_config(name).num_classes
+    assert path is not None
+    remedy = "a checkpoint of your own, or seed 1 (or higher) for seeded weights"
+    if classes != own:
+        raise ModelOptionError(
+            f"the trained weights of {name} are for {own} classes, not {classes}",
+            where=name,
+            remedy=remedy,
+        )
+    try:
+        load_checkpoint(model, path, name=name)
+    except CheckpointError as error:
+        raise ModelOptionError(
+            f"the trained weights of {name} do not fit its options: {error.message}",
+            where=error.where,
+            remedy=remedy,
+        ) from error
+
+
 def build_model(
     name: str,
     *,
@@ -158,27 +224,27 @@ def build_model(
 ) -> nn.Module:
     """A model in eval mode, float32, on the CPU.
 
-    Weights come from `checkpoint` (`.pth`, `.pt`, `.safetensors`), or else from `seed`: the same on
-    every machine, and torch's own random state stays as it was. `num_classes` is that of the
-    published variant where None; `options` go to the family's `create`. The model's attribute
-    `attnc_config` tells the compiler for what input it is meant. Raises UnknownModelError,
-    ModelOptionError, CheckpointError.
+    Weights come from `checkpoint` (`.pth`, `.pt`, `.safetensors`); else those that come with the
+    variant, if it has any and `seed` is 0; else from `seed`: the same on every machine, and torch's
+    own random state stays as it was. `num_classes` is that of the published variant where None;
+    `options` go to the family's `create`. The model's attribute `attnc_config` tells the compiler
+    for what input it is meant. Raises UnknownModelError, ModelOptionError, CheckpointError.
     """
     import torch
 
     from .seeded import seeded_state_dict
 
     module = _module(name)
-    classes = model_config(name).num_classes if num_classes is None else num_classes
-    if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
-        raise ModelOptionError(f"num_classes must be a positive integer, not {classes!r}")
+    classes = _classes(name, num_classes)
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise ModelOptionError(f"the seed must be a non-negative integer, not {seed!r}")
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-        model: nn.Module = module.create(name, num_classes=classes, **options)
+        model = create_model(name, classes, **options)
     model = model.float().eval()
     if checkpoint is not None:
         load_checkpoint(model, checkpoint, name=name)
+    elif uses_shipped_weights(name, checkpoint, seed):
+        _load_shipped(model, name, classes)
     else:
         gains = getattr(module, "INIT_GAINS", ())
         model.load_state_dict(seeded_state_dict(model.state_dict(), seed, gains))

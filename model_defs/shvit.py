@@ -13,7 +13,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from .config import ModelConfig
+from .config import ModelConfig, nano_config
 from .errors import ModelOptionError
 
 
@@ -33,6 +33,8 @@ ARCHITECTURES = {
     "shvit_s2": Architecture((128, 308, 448), (2, 4, 5), (32, 66, 96)),
     "shvit_s3": Architecture((192, 352, 448), (3, 5, 5), (48, 75, 96)),
     "shvit_s4": Architecture((224, 336, 448), (4, 7, 6), (48, 72, 96)),
+    # At 64x64 the stages have 16, 4 and 1 pixels: attention where there is something to attend to.
+    "shvit_nano": Architecture((48, 64, 96), (2, 2, 1), (16, 16, 24), ("s", "s", "i")),
 }
 
 _SIZES = {"shvit_s4": (256, 256)}
@@ -44,7 +46,7 @@ CONFIGS = {
         source="arXiv 2401.16456, github.com/ysj9909/SHViT",
     )
     for name in ARCHITECTURES
-}
+} | {"shvit_nano": nano_config("shvit_nano", "shvit")}
 
 # Residual branches end in a small BatchNorm, or the stream doubles its variance at each of ~40
 # additions; q, k and v are larger, so that attention maps of seeded weights are far from uniform.

@@ -12,14 +12,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from .config import ModelConfig
+from .config import ModelConfig, nano_config
 from .errors import ModelOptionError
-from .evit import HEAD_DIM, PATCH, FeedForward, PatchEmbedding
+from .evit import PATCH, FeedForward, PatchEmbedding
 from .sparsifiner_options import ARCHITECTURES, Architecture, Pruning, check, pruning_schedule
 
-DIM = 384
-HEADS = DIM // HEAD_DIM
-
+#: What makes the network another one, not another variant of it.
+_FIXED = ("backbone", "dim", "head_dim", "blocks")
 
 CONFIGS = {
     name: ModelConfig(
@@ -32,6 +31,14 @@ CONFIGS = {
         source="arXiv 2303.13755, github.com/lim142857/Sparsifiner",
     )
     for name, arch in ARCHITECTURES.items()
+} | {
+    "sparsifiner_nano": nano_config(
+        "sparsifiner_nano",
+        "sparsifiner",
+        minimum_size=PATCH,
+        size_multiple=PATCH,
+        size_option="image_size",
+    )
 }
 
 # As in EViT; and bases of which about a third falls below the threshold, so that scores differ.
@@ -54,20 +61,20 @@ class MaskPredictor(nn.Module):
         super().__init__()
         self.arch, self.budget = arch, budget
         shape = (arch.tokens, arch.tokens // arch.reduce_n_factor)
-        narrow = HEAD_DIM // arch.reduce_c_factor
+        narrow = arch.head_dim // arch.reduce_c_factor
         self.proj_n = nn.Parameter(0.1 * torch.randn(shape))
         # Shared, it is one parameter under both names; when weights are loaded, the second counts.
         back = self.proj_n if arch.share_inout_proj else nn.Parameter(0.05 * torch.randn(shape))
         self.proj_back_n = back
-        self.proj_c_q = nn.Linear(HEAD_DIM, narrow)
-        self.proj_c_k = nn.Linear(HEAD_DIM, narrow)
+        self.proj_c_q = nn.Linear(arch.head_dim, narrow)
+        self.proj_c_k = nn.Linear(arch.head_dim, narrow)
 
     def coefficients(self, q: Tensor, k: Tensor, active: Tensor | None) -> Tensor:
         """[B, heads, N-1, rank]: the low-rank map of all queries but the class token's, sparse."""
         q, k = self.proj_c_q(q), self.proj_c_k(k)
         if active is not None:
             q, k = q * active, k * active
-        logits = q @ (k.transpose(2, 3) @ self.proj_n) * HEADS**-0.5
+        logits = q @ (k.transpose(2, 3) @ self.proj_n) * self.arch.heads**-0.5
         dense = logits[:, :, 1:].softmax(dim=-1)
         if self.arch.coef_threshold is not None:
             return torch.where(dense > self.arch.coef_threshold, dense, 0.0)
@@ -99,14 +106,15 @@ class SparseAttention(nn.Module):
         self.rows = pruning.rows
         # Only these leave queries without any key, whose output is then zero instead of NaN.
         self.may_be_empty = pruning.rows or arch.score_threshold is not None
-        self.qkv = nn.Linear(DIM, 3 * DIM, bias=arch.backbone == "deit")
-        self.proj = nn.Linear(DIM, DIM)
+        self.heads, self.head_dim = arch.heads, arch.head_dim
+        self.qkv = nn.Linear(arch.dim, 3 * arch.dim, bias=arch.backbone == "deit")
+        self.proj = nn.Linear(arch.dim, arch.dim)
         self.mask_predictor = MaskPredictor(arch, pruning.budget)
 
     def forward(self, x: Tensor, active: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        length = x.shape[1]
-        qkv = self.qkv(x).reshape(-1, length, 3, HEADS, HEAD_DIM).permute(2, 0, 3, 1, 4)
-        q, k, v = qkv.unbind(0)
+        _, length, dim = x.shape
+        qkv = self.qkv(x).reshape(-1, length, 3, self.heads, self.head_dim)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         if active is not None:
             # The class token still sees these keys: with logit and value zero, they only add to
             # the denominator of its softmax.
@@ -114,13 +122,13 @@ class SparseAttention(nn.Module):
         mask = self.mask_predictor(q, k, active)
         if self.rows and active is not None:
             mask = mask & (active[:, :, 1:] > 0)
-        logits = q @ k.transpose(2, 3) * HEAD_DIM**-0.5
+        logits = q @ k.transpose(2, 3) * self.head_dim**-0.5
         sparse = torch.where(mask, logits[:, :, 1:], -math.inf).softmax(dim=-1)
         if self.may_be_empty:
             sparse = torch.where(mask, sparse, 0.0)
         class_row = logits[:, :, :1].softmax(dim=-1)
         out = torch.cat([class_row, sparse], dim=2) @ v
-        out = self.proj(out.transpose(1, 2).reshape(-1, length, DIM))
+        out = self.proj(out.transpose(1, 2).reshape(-1, length, dim))
         return out, class_row[:, :, 0, 1:].mean(dim=1)
 
 
@@ -129,13 +137,13 @@ class Block(nn.Module):
 
     def __init__(self, arch: Architecture, pruning: Pruning) -> None:
         super().__init__()
-        deit = arch.backbone == "deit"
+        deit, dim = arch.backbone == "deit", arch.dim
         self.pruning, self.branch_scale = pruning, 1.0 if deit else 0.5
         eps = 1e-6 if deit else 1e-5
-        self.norm1 = nn.LayerNorm(DIM, eps=eps)
+        self.norm1 = nn.LayerNorm(dim, eps=eps)
         self.attn = SparseAttention(arch, pruning)
-        self.norm2 = nn.LayerNorm(DIM, eps=eps)
-        self.mlp = FeedForward(DIM, (4 if deit else 3) * DIM)
+        self.norm2 = nn.LayerNorm(dim, eps=eps)
+        self.mlp = FeedForward(dim, (4 if deit else 3) * dim)
 
     def _select(self, scores: Tensor, active: Tensor | None) -> Tensor:
         """1 for the class token and the best active tokens, else 0: [B, 1, N, 1]."""
@@ -164,7 +172,7 @@ class Block(nn.Module):
 class ConvolutionalStem(nn.Module):
     """LV-ViT's patch embedding: three convolutions, then patches of 8 on the halved picture."""
 
-    def __init__(self) -> None:
+    def __init__(self, dim: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
@@ -172,7 +180,7 @@ class ConvolutionalStem(nn.Module):
         self.bn2 = nn.BatchNorm2d(64)
         self.conv3 = nn.Conv2d(64, 64, 3, 1, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(64)
-        self.proj = nn.Conv2d(64, DIM, PATCH // 2, PATCH // 2)
+        self.proj = nn.Conv2d(64, dim, PATCH // 2, PATCH // 2)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.bn1(self.conv1(x)).relu()
@@ -187,14 +195,14 @@ class Sparsifiner(nn.Module):
     def __init__(self, arch: Architecture, num_classes: int = 1000) -> None:
         super().__init__()
         self.image_size = arch.image_size
-        deit = arch.backbone == "deit"
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, DIM))
-        self.pos_embed = nn.Parameter(torch.zeros(1, arch.tokens, DIM))
-        self.patch_embed = PatchEmbedding(DIM) if deit else ConvolutionalStem()
+        deit, dim = arch.backbone == "deit", arch.dim
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
+        self.pos_embed = nn.Parameter(torch.zeros(1, arch.tokens, dim))
+        self.patch_embed = PatchEmbedding(dim) if deit else ConvolutionalStem(dim)
         self.blocks = nn.ModuleList(Block(arch, pruning) for pruning in pruning_schedule(arch))
-        self.norm = nn.LayerNorm(DIM, eps=1e-6 if deit else 1e-5)
-        self.head = nn.Linear(DIM, num_classes)
-        self.aux_head = None if deit else nn.Linear(DIM, num_classes)
+        self.norm = nn.LayerNorm(dim, eps=1e-6 if deit else 1e-5)
+        self.head = nn.Linear(dim, num_classes)
+        self.aux_head = None if deit else nn.Linear(dim, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[2:]
@@ -218,7 +226,7 @@ class Sparsifiner(nn.Module):
 
 def create(name: str, num_classes: int = 1000, **options: object) -> Sparsifiner:
     """The variant `name`, weights as torch initialises; `options` replace `Architecture` fields."""
-    known = [field for field in ARCHITECTURES[name].__dataclass_fields__ if field != "backbone"]
+    known = [field for field in ARCHITECTURES[name].__dataclass_fields__ if field not in _FIXED]
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise ModelOptionError(

@@ -15,6 +15,7 @@ class Architecture:
 
     `attn_keep_rate` is the share of the keys that each query keeps, unless `score_threshold` says
     above what score; `coef_topk` coefficients of each query stay, or those above `coef_threshold`.
+    `dim`, `head_dim` and `blocks` (None: the backbone's) are no options of a variant.
     """
 
     backbone: str = "deit"
@@ -30,11 +31,19 @@ class Architecture:
     token_pruning_loc: tuple[int, ...] = ()
     token_keep_rate: float = 1.0
     prune_attn_matrix_row: bool = False
+    dim: int = 384
+    head_dim: int = HEAD_DIM
+    blocks: int | None = None
 
     @property
     def depth(self) -> int:
         """How many blocks there are."""
-        return 16 if self.backbone == "lvvit" else 12
+        return self.blocks or (16 if self.backbone == "lvvit" else 12)
+
+    @property
+    def heads(self) -> int:
+        """How many heads an attention has."""
+        return self.dim // self.head_dim
 
     @property
     def tokens(self) -> int:
@@ -56,6 +65,9 @@ ARCHITECTURES = {
     "sparsifiner_s_thr": Architecture(coef_threshold=0.05, score_threshold=0.03),
     "sparsifiner_s_prune07": _PRUNED,
     "sparsifiner_s_prune07_row": replace(_PRUNED, prune_attn_matrix_row=True),
+    "sparsifiner_nano": Architecture(
+        image_size=64, coef_topk=4, reduce_n_factor=2, dim=64, head_dim=32, blocks=6
+    ),
 }
 
 
@@ -113,12 +125,12 @@ def _check_numbers(arch: Architecture, where: str) -> None:
             remedy=f"a multiple of {PATCH}",
         )
     rank = arch.tokens // arch.reduce_n_factor
-    if rank < 1 or HEAD_DIM // arch.reduce_c_factor < 1:
+    if rank < 1 or arch.head_dim // arch.reduce_c_factor < 1:
         raise ModelOptionError(
             "the reduction factors leave the predictor no rank",
             where=where,
             remedy=f"larger pictures, or reduce_n_factor of at most {arch.tokens} and "
-            f"reduce_c_factor of at most {HEAD_DIM}",
+            f"reduce_c_factor of at most {arch.head_dim}",
         )
     if arch.coef_threshold is None and arch.coef_topk > rank:
         raise ModelOptionError(

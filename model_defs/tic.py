@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .config import ModelConfig
+from .config import ModelConfig, nano_config
 from .errors import ModelOptionError
 from .options import check_kinds
 from .pooling import pool_to_grid
@@ -65,24 +65,29 @@ _LAYER_SIZES = ((56, 56), (56, 56), (28, 28), (28, 28), (20, 24), (14, 14))
 ARCHITECTURES = {
     "tic_tiny": Architecture(),
     "tic_small": Architecture((64, 128, 256, 512), (2, 2, 6, 2)),
+    "tic_nano": Architecture((32, 48, 64), (2, 2, 2), (3, 3, 3), (4, 2, 1), (4, 2, 2)),
 }
 
 # A layer has no classes: its `num_classes` are the channels of the map that it returns.
-CONFIGS = {
-    name: ModelConfig(
-        name=name,
-        family="tic",
-        image_size=size,
-        minimum_size=1,
-        num_classes=layer.out_channels,
-        in_channels=layer.in_channels,
-        source=_SOURCE,
-    )
-    for (name, layer), size in zip(LAYERS.items(), _LAYER_SIZES, strict=True)
-} | {
-    name: ModelConfig(name=name, family="tic", minimum_size=32, source="this project's reading")
-    for name in ARCHITECTURES
-}
+CONFIGS = (
+    {
+        name: ModelConfig(
+            name=name,
+            family="tic",
+            image_size=size,
+            minimum_size=1,
+            num_classes=layer.out_channels,
+            in_channels=layer.in_channels,
+            source=_SOURCE,
+        )
+        for (name, layer), size in zip(LAYERS.items(), _LAYER_SIZES, strict=True)
+    }
+    | {
+        name: ModelConfig(name=name, family="tic", minimum_size=32, source="this project's reading")
+        for name in ARCHITECTURES
+    }
+    | {"tic_nano": nano_config("tic_nano", "tic", minimum_size=32)}
+)
 
 # Attention maps of seeded weights should be far from uniform, and the stream must not grow.
 INIT_GAINS = (

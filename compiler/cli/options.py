@@ -43,7 +43,8 @@ MetadataOption = Annotated[
 
 
 CheckpointOption = Annotated[
-    Path | None, typer.Option(help="Weights, .pth or .safetensors; seeded ones without it.")
+    Path | None,
+    typer.Option(help="Weights, .pth or .safetensors; the model's own or seeded ones without it."),
 ]
 
 FormatOption = Annotated[

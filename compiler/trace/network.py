@@ -15,6 +15,8 @@ from attnc.model_defs.registry import (
     build_model,
     load_checkpoint,
     model_config,
+    shipped_weights,
+    uses_shipped_weights,
 )
 
 from .factory import build_from_factory
@@ -24,7 +26,12 @@ from .request import check_image_size
 from .traced import Request
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import nn
+
+#: Before the name of a checkpoint that comes with the model's package.
+SHIPPED = "attnc:"
 
 
 @dataclass(frozen=True)
@@ -137,16 +144,18 @@ def _own_copy(module: nn.Module, name: str) -> nn.Module:
     return own.requires_grad_(False)
 
 
-def _network(module: nn.Module, kind: Any, name: str, request: Request) -> Network:
+def _network(
+    module: nn.Module, kind: Any, name: str, request: Request, shipped: Path | None = None
+) -> Network:
     config = _config_of(module)
     size = _image_size(config, request, name)
-    checkpoint = request.checkpoint
+    checkpoint, mark = request.checkpoint or shipped, SHIPPED if shipped else ""
     source = SourceInfo(
         kind=kind,
         name=name,
         options=_recorded(request),
         seed=request.seed if kind == "registry" and checkpoint is None else None,
-        checkpoint_name=checkpoint.name if checkpoint else None,
+        checkpoint_name=mark + checkpoint.name if checkpoint else None,
         checkpoint_sha256=hash_file(checkpoint) if checkpoint else None,
         weights_sha256=hash_state_dict(module.state_dict()),
     )
@@ -162,7 +171,7 @@ def _recorded(request: Request) -> dict[str, Any]:
 
 
 def from_registry(name: str, request: Request) -> Network:
-    """One of the listed models, with a checkpoint or seeded weights."""
+    """One of the listed models: with a checkpoint, its own trained weights, or seeded ones."""
     try:
         # The cheap checks first: name, then size, then weights.
         request = _made_for_size(model_config(name), request, name)
@@ -174,12 +183,14 @@ def from_registry(name: str, request: Request) -> Network:
             seed=request.seed,
             **request.options,
         )
+        trained = uses_shipped_weights(name, request.checkpoint, request.seed)
+        shipped = shipped_weights(name) if trained else None
     except UnknownModelError as error:
         remedy = f"{error.remedy}; or a .onnx or .pt2 file, or package.module:factory"
         raise UsageError(error.message, remedy=remedy) from error
     except ModelError as error:
         raise translate(error) from error
-    return _network(module, "registry", name, request)
+    return _network(module, "registry", name, request, shipped)
 
 
 def _with_checkpoint(module: nn.Module, name: str, request: Request) -> None:

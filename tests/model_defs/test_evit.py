@@ -67,7 +67,8 @@ def outputs_of(model, names, x):
 
 
 def test_every_recorded_variant_is_listed():
-    assert set(FACTS) == {name for name in ARCHITECTURES if name.startswith("evit_")}
+    published = {name for name in ARCHITECTURES if name.startswith("evit_")} - {"evit_nano"}
+    assert set(FACTS) == published
 
 
 @pytest.mark.parametrize("name", BACKBONES)
