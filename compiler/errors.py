@@ -16,6 +16,7 @@ class ExitCode(IntEnum):
     USAGE = 2
     UNSUPPORTED = 3
     MISSING_RUNTIME = 4
+    NO_VERDICT = 5  # of `attnc gate`: the machine is too noisy to decide
 
 
 class AttncError(Exception):

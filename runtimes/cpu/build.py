@@ -19,7 +19,7 @@ from .toolchain import BENCH_LAYER, COMMON, ORT_LAYER, TARGETS, Target
 HERE = Path(__file__).resolve().parent
 SOURCES = HERE / "src"
 LIBRARIES = HERE / "lib"
-DEVELOPMENT = LIBRARIES / "dev"  # benchmark and sanitizer builds, which are never shipped
+DEVELOPMENT = LIBRARIES / "dev"  # benchmark, sanitizer and drill builds, never shipped
 STUBS = {
     "c": "void *malloc(unsigned long n){return 0;} void free(void *p){} "
     "char *getenv(const char *n){return 0;} "
@@ -100,23 +100,27 @@ def build(
     compiler: str | None = None,
     sanitize: bool = False,
     bench: bool = False,
+    drill: bool = False,
     output: Path | None = None,
     force: bool = False,
 ) -> Path:
     """Build one library if it is out of date; returns its path. Raises BuildError.
 
     `sanitize` adds AddressSanitizer and UBSan; `bench` builds the C interface for benchmarks and
-    harnesses instead of the ONNX Runtime layer.
+    harnesses instead of the ONNX Runtime layer; `drill` adds a slow-down that an environment
+    variable asks for, for trials of `attnc gate`.
     """
     target = TARGETS[target_name]
-    output = output or (DEVELOPMENT if bench or sanitize else LIBRARIES)
+    output = output or (DEVELOPMENT if bench or sanitize or drill else LIBRARIES)
     compiler = zig_path() if compiler in (None, "zig") else compiler
     extra = (
         ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O1"]
         if sanitize
         else []
     )
-    kind = ("-bench" if bench else "") + ("-sanitize" if sanitize else "")
+    extra += ["-DATTNC_DRILL"] if drill else []
+    kinds = {"-bench": bench, "-sanitize": sanitize, "-drill": drill}
+    kind = "".join(name for name, wanted in kinds.items() if wanted)
     result = output / f"attnc_kernels{kind}-{target.name}.{target.suffix}"
     wanted = content_hash(compiler, target, extra)
 

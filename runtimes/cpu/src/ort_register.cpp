@@ -1,5 +1,6 @@
 // ONNX Runtime's view of the kernels: custom operators of domain `attnc`, and their registration.
 #include "ort_attributes.h"
+#include "ort_drill.h"
 #include "ort_infer.h"
 
 extern "C" {
@@ -219,6 +220,9 @@ OrtStatus* compute(void* kernel, OrtKernelContext* context) {
   c.p = &k.params;
   c.in_shapes = in;
   c.out_shapes = out;
+#ifdef ATTNC_DRILL
+  const Drill drill(k.info->name);
+#endif
   return finish(k, services, k.info->run(c));
 }
 

@@ -1,0 +1,112 @@
+"""How good the gate is, on an invented machine, and the arithmetic of the trial on a real one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from attnc.tools.gate.noise import CASE, Noise, NoisyMachine
+from attnc.tools.gate.simulate import simulate
+from attnc.tools.gate.trial import few, go_on, summarised
+
+HERE = Path(__file__).resolve().parent.parent.parent.parent / "tools" / "gate"
+
+
+def test_a_few_simulated_runs_meet_the_aims() -> None:
+    document = simulate(40, seed=5)
+    assert document["false_alarms"]["rate"] <= 0.025
+    assert document["caught"]["rate"] >= 0.95
+    assert sum(document["slowed"]["statuses"].values()) == 40
+
+
+@pytest.mark.slow
+def test_many_simulated_runs_meet_the_aims() -> None:
+    document = simulate(400, seed=6)
+    assert document["meets_aims"], document
+
+
+def test_a_quiet_machine_needs_the_fewest_sittings() -> None:
+    quiet = Noise(luck=0.01, drift=0.0, arrives=0.0, hits=0.0)
+    document = simulate(10, noise=quiet)
+    assert document["unchanged"]["sittings"]["most"] == 8
+    assert document["slowed"]["statuses"] == {"failed": 10}
+
+
+def test_a_hopeless_machine_gives_no_verdict_rather_than_a_wrong_one() -> None:
+    document = simulate(10, noise=Noise(luck=1.5))
+    statuses = document["unchanged"]["statuses"]
+    assert statuses.get("no-verdict", 0) >= 5
+    assert "failed" not in statuses
+
+
+def test_the_same_seed_gives_the_same_outcome() -> None:
+    first, second = simulate(5, seed=3), simulate(5, seed=3)
+    assert first["slowed"] == second["slowed"]
+
+
+def test_the_machine_is_slower_by_what_it_is_told() -> None:
+    import numpy as np
+
+    still = Noise(0, 0, 0, 0, 1, (0, 0), 1, 1, 0, 0, 1.5, 0)
+    machine = NoisyMachine(np.random.default_rng(0), 1.1, 1.0, 3, 4, still)
+    sitting = machine.sit([CASE])[CASE]
+    assert np.allclose(sitting["attnc"] / sitting["reference"], 1.1)
+
+
+def entry(slowed: bool, status: str) -> dict[str, object]:
+    figures = {"change": 1.1 if slowed else 1.0, "seconds": 9.0, "sittings": 8}
+    return {"slowed": slowed, "status": status, **figures}
+
+
+def test_the_trial_counts() -> None:
+    entries = [entry(False, "passed"), entry(True, "failed")] * 19
+    entries += [entry(False, "no-verdict"), entry(True, "passed")]
+    document = summarised(entries, {"slow_down": 0.1})
+    assert document["false_alarms"]["rate"] == 0
+    assert document["caught"]["rate"] == pytest.approx(0.95)
+    assert document["meets_aims"] is True
+    assert document["no_verdict"] == 1
+    assert document["seen"]["slowed"]["change"]["mean"] == pytest.approx(1.1)
+    json.dumps(document, allow_nan=False)
+
+
+class FakeTrial:
+    """Counts what it is asked for."""
+
+    def __init__(self) -> None:
+        self.baselines = 0
+        self.order: list[bool] = []
+
+    def renew(self) -> None:
+        self.baselines += 1
+
+    def run(self, slowed: bool) -> dict[str, object]:
+        self.order.append(slowed)
+        return entry(slowed, "failed" if slowed else "passed")
+
+
+def test_a_trial_goes_on_where_it_ended(tmp_path: Path) -> None:
+    output = tmp_path / "trial.json"
+    first = FakeTrial()
+    document = go_on(first, 2, [], {}, output)
+    assert first.order == [False, True, True, False]
+    held = json.loads(output.read_text(encoding="utf-8"))
+    assert held == document
+    second = FakeTrial()
+    document = go_on(second, 12, held["entries"], {}, output)
+    assert (len(second.order), second.baselines) == (20, 2)
+    assert document["runs"] == {"unchanged": 12, "slowed": 12}
+    assert document["meets_aims"] is True
+
+
+def test_few_sittings_are_a_method() -> None:
+    assert few(4).most == 8
+
+
+def test_the_committed_simulation_meets_the_aims() -> None:
+    document = json.loads((HERE / "simulation.json").read_text(encoding="utf-8"))
+    assert document["runs"] >= 200
+    assert document["meets_aims"]
+    assert document["method"] == simulate(1)["method"]

@@ -1,0 +1,79 @@
+"""What a baseline has to say in this run: timings of this class of machine, counters of any."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from attnc.tools.gate.baseline import Baseline, CaseRecord, MachineClass, Record
+from attnc.tools.gate.budget import Case
+from attnc.tools.gate.intervals import Interval
+from attnc.tools.gate.report import Result, skipped
+
+NOT_THERE = "the baseline does not have this case; add it with --update-baseline"
+OTHER_SETTINGS = "the baseline has this case with other settings"
+
+
+@dataclass(frozen=True)
+class History:
+    """The record whose timings count, that whose counters do, and why they are not the same."""
+
+    timings: Record | None = None
+    counters: Record | None = None
+    reason: str = ""
+    same_files: bool = True  # whether files are for the same architecture
+
+    @classmethod
+    def of(cls, baseline: Baseline | None, machine: dict[str, Any]) -> History:
+        """The parts of a baseline that count on a machine."""
+        if baseline is None:
+            return cls()
+        here = MachineClass.of(machine)
+        own = baseline.of_class(here)
+        if own is not None:
+            return cls(own, own)
+        newest = baseline.newest()
+        if newest is None:
+            return cls(reason="the baseline is empty")
+        reason = (
+            "the baseline is of another class of machine, so timings are not compared with it, "
+            f"counters are ({here.differences(newest.machine)})"
+        )
+        return cls(None, newest, reason, newest.machine.architecture == here.architecture)
+
+    def timing(self, case: Case, name: str) -> Interval | None:
+        """What a timing of the case was, if it is comparable."""
+        found = self._of(self.timings, case)
+        if not isinstance(found, CaseRecord) or name not in found.timings:
+            return None
+        return found.timings[name].as_interval()
+
+    def counted(self, case: Case) -> dict[str, float] | str:
+        """The counters of the case as they were, or why there are none."""
+        found = self._of(self.counters, case)
+        if not isinstance(found, CaseRecord):
+            return found
+        other = () if self.same_files else ("file_bytes",)
+        return {name: value for name, value in found.counters.items() if name not in other}
+
+    def skipped(self, cases: Sequence[Case], metric: str, timing: str) -> list[Result]:
+        """Results for the cases on a CPU whose timing cannot be compared; empty without a
+        baseline."""
+        if self.counters is None:
+            return []
+        found = []
+        for case in cases:
+            if case.target == "cpu" and self.timing(case, timing) is None:
+                known = self._of(self.counters, case)
+                why = known if isinstance(known, str) else self.reason
+                reason = why or "the baseline has no latency of this case"
+                found.append(skipped(case.label, metric, "baseline", reason))
+        return found
+
+    @staticmethod
+    def _of(record: Record | None, case: Case) -> CaseRecord | str:
+        if record is None or case.label not in record.cases:
+            return NOT_THERE
+        known = record.cases[case.label]
+        return known if known.settings == case.settings() else OTHER_SETTINGS
