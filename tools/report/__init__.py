@@ -1,0 +1,1 @@
+"""A page about bundles that people look at: gathered as one document, then drawn."""
