@@ -119,14 +119,15 @@ def _by_onnx(
 
 
 def _widen(proto: Any) -> None:
-    """Constants and casts to float32 inside a node become float64."""
+    """Constants inside a node, and casts to narrower floats, become float64."""
     from onnx import AttributeProto, TensorProto, numpy_helper
 
+    narrow = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16)
     for attribute in proto.attribute:
         if attribute.type == AttributeProto.TENSOR:
             array = widened(numpy_helper.to_array(attribute.t))
             attribute.t.CopyFrom(numpy_helper.from_array(array, attribute.t.name))
-        if proto.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT:
+        if proto.op_type == "Cast" and attribute.name == "to" and attribute.i in narrow:
             attribute.i = TensorProto.DOUBLE
 
 

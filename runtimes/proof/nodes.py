@@ -50,7 +50,8 @@ def observe(
     """
     held = {str(name): array for name, array in feeds.items()}
     for part in _parts([node for node in model.graph if wanted(node)], memory):
-        names = {str(v.name) for node in part for v in (*node.inputs, *node.outputs) if _live(v)}
+        values = [v for node in part for v in (*node.inputs, *node.outputs) if v is not None]
+        names = {str(value.name) for value in values if _live(value)}
         found = {**held, **_values(model, library, feeds, sorted(names - held.keys()))}
         for node in part:
             yield Observed(
@@ -98,11 +99,11 @@ def _settled(seen: Observed, given: Sequence[Array | None]) -> Array | None:
     if rule is None:
         return None
     attributes = {name: found.value for name, found in seen.node.attributes.items()}
-    return np.asarray(rule.settled(list(given), attributes))
+    return np.asarray(rule.settled([array for array in given if array is not None], attributes))
 
 
-def _live(value: ir.Value | None) -> bool:
-    return value is not None and bool(value.name) and value.const_value is None
+def _live(value: ir.Value) -> bool:
+    return bool(value.name) and value.const_value is None
 
 
 def _array(value: ir.Value | None, found: Mapping[str, Array]) -> Array | None:

@@ -35,7 +35,7 @@ def save_repro(wrong: Wrong, folder: Path) -> Path:
     try:
         for name, model in (("before", wrong.before), ("after", wrong.after)):
             _save(model, made / f"{name}.onnx")
-        np.savez(made / "inputs.npz", **dict(wrong.feeds))
+        np.savez(made / "inputs.npz", allow_pickle=False, **wrong.feeds)
         np.save(made / "expected.npy", wrong.expected)
         np.save(made / "got.npy", wrong.got)
         (made / "repro.py").write_text(SCRIPT.format(name=wrong.check.name), encoding="utf-8")

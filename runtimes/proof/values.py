@@ -95,7 +95,7 @@ def _shared(before: ir.Model, after: ir.Model) -> set[str]:
 
 
 def _floats(model: ir.Model) -> set[str]:
-    kinds = (ir.DataType.FLOAT, ir.DataType.DOUBLE, None)
+    kinds = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE, None)
     return {
         base_name(value) for node in model.graph for value in node.outputs if value.dtype in kinds
     }

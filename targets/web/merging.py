@@ -64,7 +64,7 @@ def transposes(sizes: Sizes, perm: Sequence[int]) -> Iterator[tuple[Sizes, tuple
     size_of = {block[0]: prod(sizes[axis] for axis in block) for block in blocks}
     if len(blocks) <= 4:
         if order_of != target:
-            yield tuple(map(size_of.get, order_of)), tuple(order_of.index(b) for b in target)  # type: ignore[misc]
+            yield tuple(size_of[b] for b in order_of), tuple(order_of.index(b) for b in target)
         return
     for place, block in enumerate(target):
         found = order_of.index(block)
