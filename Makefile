@@ -16,7 +16,7 @@ $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet torch==2.13.0 'setuptools>=77' wheel ziglang==0.17.1
-	$(BIN)/python -m pip install --quiet --no-build-isolation --editable '.[dev,report,tensorrt,coreml,browser]'
+	$(BIN)/python -m pip install --quiet --no-build-isolation --editable '.[dev,report,tensorrt,coreml,browser,trust]'
 	$(BIN)/python -m pip install --quiet --no-deps torchvision==0.28.0 timm==1.0.31
 	touch $@
 

@@ -57,6 +57,13 @@ class Bundle:
         return self.path / MODEL_FILE
 
     @property
+    def identity(self) -> dict[str, str]:
+        """Which bundle this is, for reports about it."""
+        m = self.manifest
+        said = {"model": m.model, "target": m.target, "profile": m.profile}
+        return said | {"precision": m.precision, "digest": m.digest}
+
+    @property
     def labels(self) -> list[str] | None:
         """Class names in the order of the logits, None if the bundle has none."""
         file = self.path / LABELS_FILE

@@ -93,7 +93,7 @@ def bench(
     effort = Effort(sittings, rounds, burst)
     plan = Plan(entries, counts, pictures, effort, footprint, patience, budget)
     with progress() as shown, Workloads(opened, shown) as workloads:
-        report = run_bench(plan, workloads.at, shown)
+        report = {"bundle": opened.identity} | run_bench(plan, workloads.at, shown)
     _show(report, missing, json)
 
 

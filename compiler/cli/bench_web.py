@@ -48,7 +48,7 @@ def report_web(
         if COMPETITORS[0] in named:
             models[COMPETITORS[0]] = write_plain(bundle, Path(folder))
         chosen = {name: models[name] for name in named}
-        report = bench_web(bundle, chosen, threads, effort, shown)
+        report = {"bundle": bundle.identity} | bench_web(bundle, chosen, threads, effort, shown)
     write_json(report, json)
     for count, milliseconds in report["ready_ms"].items():
         note(f"{count} thread(s): model ready {milliseconds:.0f} ms after the page")

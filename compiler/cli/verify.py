@@ -27,28 +27,60 @@ def verify(
         str | None,
         typer.Option(help="For TensorRT: architectures to build for, as in 86,89; all without it."),
     ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="Accuracy too: digits, or a folder with a folder of pictures per class."),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="So many pictures of the dataset, evenly spread.")
+    ] = None,
+    signature: Annotated[
+        str | None,
+        typer.Option(help="A minisign public key (file or text): first check who signed it."),
+    ] = None,
+    passes: Annotated[
+        bool, typer.Option("--passes", help="Run the reference after every pass as well.")
+    ] = False,
+    stages: Annotated[
+        bool, typer.Option("--stages", help="Compare block by block, and which tokens are kept.")
+    ] = False,
+    repro: Annotated[
+        Path | None, typer.Option(help="With --passes: a folder to write for a wrong pass.")
+    ] = None,
     json: JsonOption = None,
 ) -> None:
     """Check a bundle's files, and its outputs against the model it was made from.
 
     Seeded inputs and real photographs, with the kernels and without them; for TensorRT also the
     engines that can be built here, for Core ML the package, evaluated operation by operation.
+    With --dataset also how often bundle and source are right on labelled pictures.
     Exit code 1 if a check fails or none could run.
     """
     from attnc.compiler.bundle import Bundle
+    from attnc.compiler.cli.accuracy import add_accuracy, find_dataset, print_accuracy
     from attnc.compiler.cli.console import note, print_table, progress, write_json
+    from attnc.compiler.cli.verify_proof import Wanted, add_proof
     from attnc.compiler.errors import ExitCode
+    from attnc.tools.trust.signing import check_bundle
 
     opened = Bundle.open(bundle)
+    if signature is not None:
+        note(f"signed: {check_bundle(opened, signature)}")
     with progress() as shown:
+        labelled = find_dataset(opened, dataset, limit, shown)
         report = _report(opened, images, sm, shown)
-    write_json(report.as_json(), json)
+        accuracy = add_accuracy(opened, labelled, report, shown)
+        deep = add_proof(opened, Wanted(passes, stages, repro), report, shown)
+    figures = {} if accuracy is None else {"accuracy": accuracy.as_json()}
+    figures |= deep
+    write_json({"bundle": opened.identity} | report.as_json() | figures, json)
     if json != "-":
         rows = [
             [c.name, _MARK[c.status], _number(c.value), _number(c.limit), c.reason]
             for c in report.checks
         ]
         print_table(opened.manifest.model, ["check", "status", "value", "limit", "reason"], rows)
+        print_accuracy(accuracy)
     note("verified" if report.ok else "NOT verified")
     if not report.ok:
         raise typer.Exit(ExitCode.CHECK_FAILED)

@@ -11,7 +11,16 @@ from attnc.tools.readme_commands import Step, all_steps, run_page, run_step, ste
 PAGES = {page: steps for page, steps in all_steps().items() if steps}
 #: Pages that take most of a minute or more, whose commands other tests run on smaller models.
 LONG = {
-    f"docs/{name}.md" for name in ("bundle", "coreml", "coreml-placement", "crossover", "tensorrt")
+    f"docs/{name}.md"
+    for name in (
+        "accuracy",
+        "bundle",
+        "coreml",
+        "coreml-placement",
+        "crossover",
+        "report",
+        "tensorrt",
+    )
 }
 
 
