@@ -18,19 +18,6 @@ from attnc.runtimes.checks import Check
 
 CONFIDENCE, NORMAL_QUANTILE = 0.95, 1.959963984540054
 TOP = 5
-#: The drop of top-1 that a precision may cost; a bundle fails where the whole interval lies above.
-#: Float32 may cost nothing, so that only noise is let through; the others about what their papers
-#: and makers promise.
-DROP_LIMITS = {
-    "fp32": 0.0,
-    "fp16w": 0.002,
-    "fp16": 0.002,
-    "bf16": 0.01,
-    "int8w": 0.005,
-    "pal8w": 0.005,
-    "pal6w": 0.01,
-    "pal4w": 0.05,
-}
 
 
 @dataclass(frozen=True)
@@ -73,11 +60,7 @@ class Accuracy:
     drop: float | None = None
     interval: tuple[float, float] | None = None
     note: str = ""
-
-    @property
-    def limit(self) -> float:
-        """The largest drop that the precision may cost."""
-        return DROP_LIMITS[self.precision]
+    limit: float = 0.0  # the largest drop that the precision may cost
 
     def check(self) -> Check:
         """Failed where the drop is above the limit beyond doubt."""
@@ -120,10 +103,17 @@ def answers(logits: Iterable[NDArray[Any]], labels: NDArray[np.int64]) -> Answer
 
 
 def compared(
-    dataset: str, mode: str, precision: str, bundle: Answers, source: Answers | None, note: str = ""
+    dataset: str,
+    mode: str,
+    precision: str,
+    bundle: Answers,
+    source: Answers | None,
+    note: str = "",
+    limit: float = 0.0,
 ) -> Accuracy:
     """The figures of both; `source` None where it is not to be had."""
-    own = Accuracy(dataset, len(bundle.first), mode, precision, bundle.share, note=note)
+    count = len(bundle.first)
+    own = Accuracy(dataset, count, mode, precision, bundle.share, note=note, limit=limit)
     if source is None:
         return own
     return Accuracy(

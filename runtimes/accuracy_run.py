@@ -17,6 +17,7 @@ from attnc.compiler.progress import SILENT, Progress
 from attnc.compiler.seeded_input import normalise
 from attnc.runtimes.accuracy import Accuracy, answers, compared
 from attnc.runtimes.dataset import Dataset, Sample
+from attnc.runtimes.limits import limits_of
 from attnc.runtimes.preprocess import fit, pixels_of
 from attnc.runtimes.runner import Runner
 
@@ -94,7 +95,8 @@ def measure_accuracy(
             progress.advance(len(batch.array))
     found = answers(theirs, labels) if source is not None else None
     precision = bundle.manifest.precision
-    return compared(dataset.name, engine.mode, precision, answers(ours, labels), found, note)
+    limit = limits_of(bundle).drop
+    return compared(dataset.name, engine.mode, precision, answers(ours, labels), found, note, limit)
 
 
 def _size(bundle: Bundle) -> int | None:

@@ -20,6 +20,7 @@ from attnc.compiler.bundle import Bundle
 from attnc.compiler.ops import registry
 from attnc.compiler.ops.base import DOMAIN
 from attnc.runtimes.compare import RELATIVE_LIMIT
+from attnc.runtimes.limits import limits_of
 
 Array = NDArray[np.float32]
 
@@ -29,11 +30,6 @@ OWN_DIFFERENCES, MOVEMENTS, LEAST_SHARE = 5.0, 2.0, 2e-2
 #: Of logits whose deviation is about 1, where every key is kept: the authors' code in float32 is
 #: within 4e-6 of itself in float64.
 KEEPS_ALL_LIMIT = 5e-5
-
-
-#: By precision where it is not float32: weights rounded to float16 (2^-11 each) moved the logits of
-#: SHViT, EViT and GLNet by up to 6e-3.
-PRECISION_LIMITS = {"fp16w": 1e-2}
 
 #: Relative change of an input, as large as the differences between two float32 implementations
 #: whose choices agree; and how often each input is changed.
@@ -110,7 +106,7 @@ def tolerance_of(
 
     `others` are inputs without.
     """
-    least = PRECISION_LIMITS.get(bundle.manifest.precision, RELATIVE_LIMIT)
+    least = _least(bundle)
     if not is_discontinuous(bundle):
         return Tolerance(keeps_all=_may_choose(bundle), least=least)
     if reference is None:
@@ -128,6 +124,13 @@ def tolerance_of(
         moved=max(moved, default=0.0),
         least=least,
     )
+
+
+def _least(bundle: Bundle) -> float:
+    """Core ML's half precisions are judged by cosine; here they count as the float32 that they
+    were lowered from."""
+    target, precision = bundle.manifest.target, bundle.manifest.precision
+    return limits_of(bundle, "fp32" if target == "coreml" else precision).relative
 
 
 def _movements(reference: Callable[[Array], Array], array: Array) -> list[float]:

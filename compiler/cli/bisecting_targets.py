@@ -49,7 +49,9 @@ def first_wrong(bundle: Bundle, given: Traced, library: Path | None) -> tuple[st
 
         return "kernels of the web engine", first_wrong_step(bundle, given)
     if target == "coreml":
-        return "nothing of the program: see the stages of attnc verify", None
+        from attnc.compiler.cli.bisecting_coreml import first_wrong_block
+
+        return "the program, evaluated", first_wrong_block(bundle)
     if target == "tensorrt":
         return "no kernel: TensorRT's run on its GPU", None
     kernels, _ = kernels_here(bundle)

@@ -38,6 +38,10 @@ def verify(
         str | None,
         typer.Option(help="A minisign public key (file or text): first check who signed it."),
     ] = None,
+    limits: Annotated[
+        Path | None,
+        typer.Option(help="A TOML file of [[limits]] that override the table's for a model."),
+    ] = None,
     passes: Annotated[
         bool, typer.Option("--passes", help="Run the reference after every pass as well.")
     ] = False,
@@ -61,12 +65,13 @@ def verify(
     from attnc.compiler.cli.console import note, print_table, progress, write_json
     from attnc.compiler.cli.verify_proof import Wanted, add_proof
     from attnc.compiler.errors import ExitCode
+    from attnc.runtimes.limits import overridden
     from attnc.tools.trust.signing import check_bundle
 
     opened = Bundle.open(bundle)
     if signature is not None:
         note(f"signed: {check_bundle(opened, signature)}")
-    with progress() as shown:
+    with progress() as shown, overridden(limits):
         labelled = find_dataset(opened, dataset, limit, shown)
         report = _report(opened, images, sm, shown)
         accuracy = add_accuracy(opened, labelled, report, shown)

@@ -22,6 +22,7 @@ from attnc.runtimes.coreml.package import Package
 from attnc.runtimes.coreml.program import Operation
 from attnc.runtimes.coreml.rankings import Rankings, first_swap
 from attnc.runtimes.coreml.stages import Stages, stage_outputs
+from attnc.runtimes.limits import limits_of
 from attnc.runtimes.reference import half_function
 from attnc.runtimes.tolerance import Tolerance, tolerance_of
 from attnc.runtimes.verify import closest_classes
@@ -29,8 +30,6 @@ from attnc.runtimes.verify import closest_classes
 if TYPE_CHECKING:
     from torch import nn
 
-#: Least cosine of logits that float16 arithmetic, or weights of so many bits, may give.
-COSINES = {"fp16": 0.9999, "int8w": 0.999, "pal8w": 0.999, "pal6w": 0.99, "pal4w": 0.9}
 #: Where float16 keeps another token than float32, by scores closer than rounding, less than the
 #: least cosine proves nothing, and less than this is wrong all the same.
 SWAPPED = 0.998
@@ -53,7 +52,7 @@ class Judge:
         recorded: Sequence[Case],
         live: Sequence[Case],
     ) -> None:
-        self.module = module
+        self.bundle, self.module = bundle, module
         self.cases = (*recorded, *live)
         self._own: float | None = None
         self.rankings: dict[str, Rankings] = {}  # of float32, by case
@@ -109,7 +108,7 @@ class Judge:
         return Check(name, "failed", value, limit, note)
 
     def _least_cosine(self, precision: str) -> tuple[float, str]:
-        least = COSINES[precision]
+        least = limits_of(self.bundle, precision).cosine or 0.0
         if not self.tolerance.discontinuous or self.module is None:
             return least, "cosine"
         own = self._worst_of_source()

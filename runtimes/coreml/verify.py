@@ -23,13 +23,11 @@ from attnc.runtimes.coreml.origins import FILE_NAME as ORIGINS
 from attnc.runtimes.coreml.origins import read_origins
 from attnc.runtimes.coreml.package import Package, open_package
 from attnc.runtimes.coreml.placement import counts, lint
+from attnc.runtimes.limits import limits_of
 from attnc.runtimes.reference import reference_function
 
 if TYPE_CHECKING:
     from torch import nn
-
-#: max |a - b| / max |b| of logits that a device may compute in float16.
-DEVICE_LIMIT = 2e-2
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,8 @@ def verify_coreml(
     report.checks += stage_checks(stages)
     progress.stage("Core ML itself")
     given = [DeviceCase(c.name, c.given, c.expected, c.photo) for c in judge.cases]
-    limit = (lambda expected: DEVICE_LIMIT) if half else judge.tolerance.limit
+    allowed_half = limits_of(bundle).relative
+    limit = (lambda expected: allowed_half) if half else judge.tolerance.limit
     report.checks += device_checks(path, given, limit, judge.tolerance.note, progress)
     return report
 

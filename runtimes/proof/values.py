@@ -45,6 +45,11 @@ class Place:
             str(node.name), operator, torch_module(node), source_line(node), shown, limit, value
         )
 
+    @classmethod
+    def named(cls, module: str, error: float, limit: float) -> Place:
+        """A block of the source of which no node is known."""
+        return cls("", "a block", module, "", error if np.isfinite(error) else None, limit)
+
     def as_json(self) -> dict[str, Any]:
         """The entry of a report."""
         return asdict(self)

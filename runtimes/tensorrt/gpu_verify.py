@@ -26,15 +26,14 @@ from attnc.compiler.progress import SILENT, Progress
 from attnc.runtimes.checks import Check, Report, Status, parity_check, top1_check
 from attnc.runtimes.compare import compare
 from attnc.runtimes.cuda.device import Device
+from attnc.runtimes.limits import limits_of
 from attnc.runtimes.tensorrt.engine import DYNAMIC_BATCH
 from attnc.runtimes.tensorrt.gpu import GpuEngine, Host, build_on_device, host_of
-from attnc.runtimes.tensorrt.parity import FLOORS, TIMES, Reference, runner
+from attnc.runtimes.tensorrt.parity import TIMES, Reference, runner
 from attnc.runtimes.verify import Case, closest_classes, live_cases, recorded_cases
 
 Array = NDArray[np.float32]
 KERNEL_SECONDS = 600.0
-#: TensorRT multiplies float32 in TF32, which has as many bits as float16.
-GPU_FLOORS = {**FLOORS, "fp32": FLOORS["fp16"]}
 
 
 @dataclass(frozen=True)
@@ -166,7 +165,7 @@ def _where(engine: GpuEngine) -> str:
 def _compared(bundle: Bundle, engine: GpuEngine, inputs: Inputs, progress: Progress) -> list[Check]:
     precision = bundle.manifest.precision
     cases = _cases(bundle, inputs)
-    limit, why = _limit(precision, inputs.plain, cases)
+    limit, why = _limit(bundle, precision, inputs.plain, cases)
     progress.stage("engine against ONNX Runtime", len(cases))
     run, checks = runner(bundle.model_path, precision), []
     for case in cases:
@@ -190,9 +189,12 @@ def _cases(bundle: Bundle, inputs: Inputs) -> list[Case]:
     return [*recorded_cases(bundle), *live_cases(bundle, reference, inputs.images, Report())]
 
 
-def _limit(precision: str, plain: Path | None, cases: list[Case]) -> tuple[float, str]:
+def _limit(
+    bundle: Bundle, precision: str, plain: Path | None, cases: list[Case]
+) -> tuple[float, str]:
     """As for the outputs in ONNX Runtime: twice the plain export's distance from the source."""
-    floor = GPU_FLOORS[precision]
+    # TensorRT multiplies float32 in TF32, which has as many bits as float16.
+    floor = limits_of(bundle, "fp16" if precision == "fp32" else precision).relative
     if precision == "fp32":
         return floor, "against ONNX Runtime; TensorRT multiplies float32 in TF32"
     if plain is None:

@@ -19,6 +19,7 @@ from attnc.compiler.bundle import Bundle
 from attnc.compiler.progress import SILENT, Progress
 from attnc.runtimes.checks import Report, parity_check, top1_check
 from attnc.runtimes.compare import compare
+from attnc.runtimes.limits import limits_of
 from attnc.runtimes.onnx_session import infer, open_session, session_options
 from attnc.runtimes.verify import (
     Case,
@@ -32,8 +33,6 @@ from attnc.runtimes.verify import (
 Array = NDArray[np.float32]
 Reference = Callable[[Array], Array]
 Limit = Callable[[Any], float]
-#: max |a - b| / max |b| of logits that are fine whatever the plain export does.
-FLOORS = {"fp16": 1e-2, "bf16": 5e-2}
 TIMES = 2.0
 
 
@@ -54,7 +53,7 @@ def check_parity(
         tolerance = tolerance_for(bundle, reference, recorded, live)
         limit, note = cast(Limit, tolerance.limit), tolerance.note
     else:
-        limit, note = _half_limit(bundle.manifest.precision, plain, cases)
+        limit, note = _half_limit(bundle, plain, cases)
     progress.stage("parity in ONNX Runtime", len(cases))
     run = runner(bundle.model_path, bundle.manifest.precision)
     for case in cases:
@@ -67,9 +66,10 @@ def check_parity(
         progress.advance()
 
 
-def _half_limit(precision: str, plain: Path | None, cases: list[Case]) -> tuple[Limit, str]:
-    """The limit for all cases, and how it came about."""
-    floor = FLOORS[precision]
+def _half_limit(bundle: Bundle, plain: Path | None, cases: list[Case]) -> tuple[Limit, str]:
+    """The limit for all cases, and how it came about: what is fine whatever the plain export does,
+    or so many times what that is off."""
+    precision, floor = bundle.manifest.precision, limits_of(bundle).relative
     if plain is None:
         return lambda expected: floor, f"{precision}; the plain export is not there to compare"
     run = runner(plain, precision)

@@ -16,7 +16,6 @@ from attnc.compiler.errors import MissingRuntimeError, UsageError
 from attnc.compiler.manifest import Manifest
 from attnc.runtimes import accuracy_run
 from attnc.runtimes.accuracy import (
-    DROP_LIMITS,
     Accuracy,
     Share,
     answers,
@@ -26,6 +25,7 @@ from attnc.runtimes.accuracy import (
 )
 from attnc.runtimes.accuracy_run import Engine, in_parts, measure_accuracy
 from attnc.runtimes.dataset import Dataset, Sample
+from attnc.runtimes.limits import TABLE, table_limits
 
 
 def outcomes(both: int, lost: int, won: int, neither: int) -> tuple[Any, Any]:
@@ -87,7 +87,8 @@ def figures(lost: int, precision: str = "fp32") -> Accuracy:
     labels = np.zeros(450, np.int64)
     made = [np.eye(2)[np.where(right, 0, 1)] for right in (after, before)]
     ours, theirs = (answers([logits], labels) for logits in made)
-    return compared("digits", "kernels", precision, ours, theirs)
+    limit = table_limits("coreml", precision).drop
+    return compared("digits", "kernels", precision, ours, theirs, limit=limit)
 
 
 def test_noise_passes_and_a_real_drop_does_not() -> None:
@@ -106,7 +107,7 @@ def test_small_weights_may_cost_more() -> None:
 
 def test_every_precision_of_the_manifest_has_a_limit() -> None:
     allowed = Manifest.model_fields["precision"].annotation.__args__  # type: ignore[union-attr]
-    assert set(allowed) == set(DROP_LIMITS)
+    assert set(allowed) == {precision for _, precision in TABLE}
 
 
 def test_without_a_source_nothing_is_verified() -> None:

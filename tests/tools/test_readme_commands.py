@@ -18,6 +18,7 @@ LONG = {
         "coreml",
         "coreml-placement",
         "crossover",
+        "proof",
         "report",
         "tensorrt",
     )

@@ -77,7 +77,12 @@ def _write_references(
 ) -> None:
     from attnc.runtimes.coreml.judging import evaluate
     from attnc.runtimes.coreml.package import open_package
-    from attnc.runtimes.coreml.verify import DEVICE_LIMIT
+    from attnc.runtimes.limits import table_limits
 
     package = open_package(bundle.path / entry.package)
-    write_references(folder, rule, lambda picture: evaluate(package, picture)[0], DEVICE_LIMIT)
+    write_references(
+        folder,
+        rule,
+        lambda picture: evaluate(package, picture)[0],
+        table_limits("coreml", "fp16").relative,
+    )

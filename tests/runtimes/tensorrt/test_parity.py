@@ -15,11 +15,16 @@ from onnx import TensorProto, helper
 from attnc.compiler.errors import UnsupportedError
 from attnc.compiler.seeded_input import seeded_input
 from attnc.runtimes.checks import Report
+from attnc.runtimes.limits import table_limits
 from attnc.runtimes.tensorrt import parity
-from attnc.runtimes.tensorrt.parity import FLOORS, TIMES, as_float32, check_parity, runner
+from attnc.runtimes.tensorrt.parity import TIMES, as_float32, check_parity, runner
 
 SHAPE = (2, 3, 4, 4)
 TYPES = {"fp32": TensorProto.FLOAT, "fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
+
+
+def floor(precision: str) -> float:
+    return table_limits("tensorrt", precision).relative
 
 
 def write(path: Path, precision: str = "fp16", error: float = 0.0) -> Path:
@@ -46,6 +51,8 @@ def bundle_of(folder: Path, precision: str, error: float) -> Any:
     case = SimpleNamespace(seed=0, input_shape=SHAPE, path="reference/seed0.npy")
     spec = SimpleNamespace(name="x", shape=SHAPE)
     manifest = SimpleNamespace(
+        model="y",
+        target="tensorrt",
         precision=precision,
         batch=SHAPE[0],
         reference=(case,),
@@ -70,10 +77,10 @@ def report_of(bundle: Any, plain: Path | None = None) -> dict[str, Any]:
 def test_the_floor_without_a_plain_export(
     tmp_path: Path, precision: str, times: float, status: str
 ) -> None:
-    checks = report_of(bundle_of(tmp_path, precision, times * FLOORS[precision]))
+    checks = report_of(bundle_of(tmp_path, precision, times * floor(precision)))
     for name in ("parity/recorded-seed0", "parity/source-seed11-batch2"):
         assert checks[name].status == status
-        assert checks[name].limit == FLOORS[precision]
+        assert checks[name].limit == floor(precision)
         assert "the plain export is not there" in checks[name].reason
     assert checks["photographs"].status == "not-verified"
 
@@ -89,10 +96,10 @@ def test_the_plain_export_is_the_yardstick(tmp_path: Path, times: float, status:
 
 
 def test_a_plain_export_that_is_close_does_not_tighten_the_limit(tmp_path: Path) -> None:
-    bundle = bundle_of(tmp_path, "fp16", 0.5 * FLOORS["fp16"])
+    bundle = bundle_of(tmp_path, "fp16", 0.5 * floor("fp16"))
     checks = report_of(bundle, write(tmp_path / "plain.onnx", "fp16"))
     assert checks["parity/recorded-seed0"].status == "verified"
-    assert checks["parity/recorded-seed0"].limit == FLOORS["fp16"]
+    assert checks["parity/recorded-seed0"].limit == floor("fp16")
 
 
 @pytest.mark.parametrize(("error", "status"), [(0.0, "verified"), (1e-3, "failed")])
