@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import io
 import json
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from own_models import export_own
 from PIL import Image
 from safetensors.torch import save
 
-import attnc
 from attnc.compiler.bundle import Bundle
 from attnc.compiler.manifest import Preprocessing, content_digest, read_manifest
 from attnc.compiler.trace.onnx_file import load_onnx
@@ -44,7 +43,8 @@ class Parser:
 
 def parsers(folder: Path) -> list[Parser]:
     """All that read what somebody else may have written."""
-    bundle = _bundle(folder)
+    own = {"target": "cpu", "kernels": False}
+    bundle = export_own("tiny_net:build", folder / "bundle", **own)
     pictures = tuple(_pictures())
     weights = {"head.weight": torch.ones(3, 4), "head.bias": torch.zeros(3)}
     archive = io.BytesIO()
@@ -67,15 +67,6 @@ def parsers(folder: Path) -> list[Parser]:
         Parser("signature", "s", (signature,), lambda path: minisign.check(b"x", path, public)),
         Parser("key", "k", (key.text().encode(),), minisign.read_secret),
     ]
-
-
-def _bundle(folder: Path) -> Path:
-    sys.path.insert(0, str(ROOT / "tests" / "data"))
-    try:
-        attnc.export("tiny_net:build", target="cpu", output=folder / "bundle", kernels=False)
-    finally:
-        sys.path.pop(0)
-    return folder / "bundle"
 
 
 def _plain(folder: Path) -> bytes:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from own_models import export_own
 
-import attnc
 from attnc.compiler.errors import UsageError
 from attnc.compiler.manifest import FILE_NAME, json_schema
 from attnc.tools.trust import minisign
@@ -23,13 +22,7 @@ DOCS = Path(__file__).resolve().parents[3] / "docs"
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "data"))
-    try:
-        folder = tmp_path_factory.mktemp("trust") / "b"
-        attnc.export("tiny_net:build", target="cpu", output=folder)
-    finally:
-        sys.path.pop(0)
-    return folder
+    return export_own("tiny_net:build", tmp_path_factory.mktemp("trust") / "b", target="cpu")
 
 
 @pytest.fixture
