@@ -120,16 +120,22 @@ def _as_usage_error(error: OSError, output: Path) -> UsageError:
     return UsageError(f"cannot write {output}: {reason}", where=str(error.filename or output))
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, *, mode: int = 0o644) -> None:
     """Replace `path` by `text`, whole or not at all."""
+    write_bytes(path, text.encode(), mode=mode)
+
+
+def write_bytes(path: Path, content: bytes, *, mode: int = 0o644) -> None:
+    """Replace `path` by `content`, whole or not at all; nobody else may read it before it has its
+    mode."""
     try:
         with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
+            dir=path.parent, prefix=f".{path.name}.", delete=False
         ) as file:
             try:
-                file.write(text)
+                file.write(content)
                 file.flush()
-                os.chmod(file.name, 0o644)
+                os.chmod(file.name, mode)
                 os.replace(file.name, path)
             except BaseException:
                 os.unlink(file.name)

@@ -48,8 +48,8 @@ def sbom(
     """Write what a bundle contains and was made by, as CycloneDX JSON."""
     from attnc.compiler.bundle import Bundle
     from attnc.compiler.cli.console import note
+    from attnc.compiler.staging import write_text
     from attnc.tools.trust.sbom import bill_of_materials
-    from attnc.tools.trust.signing import write_text
 
     text = bill_of_materials(Bundle.open(bundle))
     if str(output) == "-":

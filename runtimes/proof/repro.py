@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 
-from attnc.compiler.errors import UsageError
 from attnc.compiler.ops.registry import attach_functions
+from attnc.compiler.staging import staged_folder
 from attnc.runtimes.proof.passes import Wrong
 
 SCRIPT = '''"""Shows what the pass {name} changed: needs numpy and onnxruntime, not attnc."""
@@ -27,12 +25,8 @@ print("largest difference:", np.abs(after - before).max(), "of", np.abs(before).
 
 
 def save_repro(wrong: Wrong, folder: Path) -> Path:
-    """Write the folder, whole or not at all; returns it. Raises UsageError if it exists."""
-    if folder.exists():
-        raise UsageError(f"{folder} exists", where=str(folder), remedy="name another folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".repro-"))
-    try:
+    """Write the folder, whole or not at all; returns it. UsageError if something is there."""
+    with staged_folder(folder) as made:
         for name, model in (("before", wrong.before), ("after", wrong.after)):
             _save(model, made / f"{name}.onnx")
         np.savez(made / "inputs.npz", allow_pickle=False, **wrong.feeds)
@@ -41,11 +35,6 @@ def save_repro(wrong: Wrong, folder: Path) -> Path:
         (made / "repro.py").write_text(SCRIPT.format(name=wrong.check.name), encoding="utf-8")
         text = json.dumps(wrong.check.as_json(), indent=2) + "\n"
         (made / "check.json").write_text(text, encoding="utf-8")
-        made.chmod(0o755)
-        made.rename(folder)
-    except BaseException:
-        shutil.rmtree(made, ignore_errors=True)
-        raise
     return folder
 
 

@@ -6,14 +6,12 @@ Nothing in either varies from one run to the next on the same machine, so files 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnc.compiler.bundle import file_sha256
 from attnc.compiler.errors import UsageError
-from attnc.compiler.staging import write_text
+from attnc.compiler.staging import write_bytes, write_text
 from attnc.model_defs.registry import model_config
 from attnc.runtimes.dataset import HELD_OUT, SPLIT_SEED, digits
 from attnc.runtimes.machine import package_versions
@@ -47,15 +45,7 @@ def write_weights(module: nn.Module, path: Path) -> None:
             f"{path.name} would have {len(content):,} bytes; {MOST_BYTES:,} are the most",
             remedy="make the variant smaller",
         )
-    handle, scratch = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(scratch, 0o644)
-        os.replace(scratch, path)
-    except BaseException:
-        Path(scratch).unlink(missing_ok=True)
-        raise
+    write_bytes(path, content)
 
 
 def describe(name: str, recipe: Recipe, seed: int, fitted: Fitted, weights: Path) -> dict[str, Any]:

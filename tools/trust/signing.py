@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 from attnc.compiler.bundle import Bundle
 from attnc.compiler.errors import UsageError
 from attnc.compiler.manifest import FILE_NAME
+from attnc.compiler.staging import write_text
 from attnc.tools.trust import minisign
 
 SIGNATURE_FILE = f"{FILE_NAME}.minisig"
@@ -55,20 +55,7 @@ def make_keys(prefix: Path) -> tuple[Path, Path]:
         if path.exists():
             raise UsageError(f"{path} exists", where=str(path), remedy="name another prefix")
     key = minisign.new_key()
+    prefix.parent.mkdir(parents=True, exist_ok=True)
     write_text(secret, key.text(os.environ.get(PASSWORD_VARIABLE, "")), mode=0o600)
     write_text(public, key.public().text())
     return secret, public
-
-
-def write_text(path: Path, text: str, mode: int = 0o644) -> None:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".write-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(name).chmod(mode)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
