@@ -14,7 +14,14 @@ from typing import Any, Final, Literal
 from pydantic import Field, ValidationError
 
 from attnc.compiler.errors import UnsupportedError, UsageError
-from attnc.compiler.manifest_parts import FormatEntry, OrtFormatEntry, Part, RelativePath, WebEntry
+from attnc.compiler.manifest_parts import (
+    FormatEntry,
+    OrtFormatEntry,
+    Part,
+    RelativePath,
+    WebEntry,
+    first_fault,
+)
 
 VERSION = 1
 FORMAT: Final = "attnc-bundle"
@@ -241,10 +248,8 @@ def read_manifest(path: Path) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(json.dumps(document))
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
         raise UsageError(
-            f"the manifest does not follow its schema: {field}: {first['msg']}",
+            f"the manifest does not follow its schema: {first_fault(error)}",
             where=str(path),
             remedy="export the bundle again",
         ) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 
 def _stay_inside(path: str) -> str:
@@ -20,6 +20,12 @@ class Part(BaseModel):
     """Base of all parts: closed and frozen."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first thing that a document has wrong: its key and what is said of it."""
+    first = error.errors()[0]
+    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
 
 
 class OrtFormatEntry(Part):

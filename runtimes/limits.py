@@ -12,10 +12,11 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from attnc.compiler.bundle import Bundle
 from attnc.compiler.errors import UsageError
+from attnc.compiler.manifest_parts import Part, first_fault
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,8 @@ TABLE: dict[tuple[str, str], Limits] = {
 }
 
 
-class Override(BaseModel):
+class Override(Part):
     """One entry of a limits file; what is left out holds for all, or stays as in the table."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str
     target: str | None = None
@@ -62,9 +61,7 @@ class Override(BaseModel):
         return wanted == (model, target, precision)
 
 
-class _File(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class _File(Part):
     limits: tuple[Override, ...]
 
 
@@ -106,10 +103,8 @@ def read_limits(path: Path) -> tuple[Override, ...]:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"cannot read the limits: {error}", where=str(path)) from error
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
         raise UsageError(
-            f"{key}: {first['msg']}",
+            first_fault(error),
             where=str(path),
             remedy="[[limits]] with model, and target, precision, relative, cosine, drop as needed",
         ) from error

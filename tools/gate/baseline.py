@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError
 
 from attnc.compiler.errors import UnsupportedError, UsageError
 from attnc.compiler.manifest import canonical_json
+from attnc.compiler.manifest_parts import first_fault
 from attnc.compiler.staging import write_text
 from attnc.tools.gate.budget import Closed
 from attnc.tools.gate.intervals import Interval
@@ -146,10 +147,8 @@ def read_baseline(path: Path) -> Baseline:
     try:
         return Baseline.model_validate_json(json.dumps(document))
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
         raise UsageError(
-            f"the baseline does not follow its schema: {key}: {first['msg']}",
+            f"the baseline does not follow its schema: {first_fault(error)}",
             where=str(path),
             remedy="make a new one with --update-baseline",
         ) from error
