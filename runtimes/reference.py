@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,16 +52,23 @@ def _call(module: Any, array: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(output.numpy())
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch on one thread as long as it lasts: the same order of summation on every run."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def _single_threaded(module: Any) -> Function:
     def run(array: NDArray[np.float32]) -> NDArray[Any]:
-        import torch
-
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
+        with one_thread():
             return _call(module, array)
-        finally:
-            torch.set_num_threads(threads)
 
     return run
 

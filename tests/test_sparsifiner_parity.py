@@ -10,7 +10,6 @@ import json
 import numpy as np
 import pytest
 from data.fill import make_input
-from float64 import compute64
 from golden_files import GOLDEN, fill, keys_of
 
 from attnc.compiler.pipeline import run_pipeline
@@ -18,6 +17,7 @@ from attnc.compiler.trace import trace
 from attnc.model_defs.sparsifiner import create
 from attnc.passes import pipelines
 from attnc.passes.sparse.sparse_attention import FuseSparseAttention
+from attnc.runtimes.proof.float64 import compute64
 
 FACTS = json.loads((GOLDEN / "facts_sparsifiner.json").read_text())
 #: Folded factors are rounded to float32, as all weights are.

@@ -8,8 +8,7 @@ dropped, so that memory is that of the widest place of the graph.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from attnc.compiler.ops import registry
 from attnc.compiler.ops.base import DOMAIN
+from attnc.runtimes.reference import one_thread
 
 Array = NDArray[Any]
 #: Sees each node with what came in and what came out.
@@ -31,19 +31,6 @@ def compute64(
     on every run."""
     with one_thread():
         return _compute(model, feeds, watch)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Torch on one thread, as long as it lasts."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _compute(model: ir.Model, feeds: Mapping[str, Array], watch: Watch | None) -> list[Array]:

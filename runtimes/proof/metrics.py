@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from attnc.runtimes.compare import compare
+
 
 @dataclass(frozen=True)
 class Metrics:
@@ -37,22 +39,19 @@ def measure(actual: NDArray[Any], expected: NDArray[Any]) -> Metrics:
 
     Raises ValueError if shapes differ or are empty.
     """
-    if actual.shape != expected.shape or actual.size == 0:
-        raise ValueError(f"cannot compare {actual.shape} with {expected.shape}")
-    a, b = actual.astype(np.float64), expected.astype(np.float64)
-    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+    distance = compare(actual, expected)
+    if not np.isfinite(distance.absolute):
         return Metrics(np.inf, np.inf, np.inf, np.inf, 0.0, -np.inf, 0.0, 0.0)
+    a, b = actual.astype(np.float64), expected.astype(np.float64)
     error = np.abs(a - b)
-    scale = float(np.abs(b).max())
-    largest, mean = float(error.max()), float(error.mean())
-    norms = float(np.linalg.norm(a) * np.linalg.norm(b))
+    mean, scale = float(error.mean()), float(np.abs(b).max())
     noise, power = float(np.square(error).sum()), float(np.square(b).sum())
     return Metrics(
-        largest,
+        distance.absolute,
         mean,
-        _share(largest, scale),
+        distance.relative,
         _share(mean, scale),
-        float(np.vdot(a, b)) / norms if norms else float(np.array_equal(a, b)),
+        distance.cosine,
         _decibels(power, noise),
         _agreement(a, b, 1),
         _agreement(a, b, 5),

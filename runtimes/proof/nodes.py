@@ -20,7 +20,7 @@ from attnc.compiler.ops import registry
 from attnc.compiler.ops.base import DOMAIN
 from attnc.runtimes.onnx_session import import_onnxruntime, infer, open_session, session_options
 from attnc.runtimes.proof.float64 import run_node, widened
-from attnc.runtimes.proof.values import MEMORY, Place
+from attnc.runtimes.proof.values import MEMORY, Place, bytes64
 
 Array = NDArray[Any]
 #: Relative error of one operator in float32; kernels are tested to 1e-5 on hard inputs.
@@ -118,7 +118,7 @@ def _parts(nodes: Sequence[ir.Node], memory: int) -> Iterator[list[ir.Node]]:
     part: list[ir.Node] = []
     held = 0
     for node in nodes:
-        size = sum(_bytes(v) for v in (*node.inputs, *node.outputs) if v is not None and _live(v))
+        size = sum(bytes64(v) for v in (*node.inputs, *node.outputs) if v is not None and _live(v))
         if part and held + size > memory:
             yield part
             part, held = [], 0
@@ -126,11 +126,6 @@ def _parts(nodes: Sequence[ir.Node], memory: int) -> Iterator[list[ir.Node]]:
         held += size
     if part:
         yield part
-
-
-def _bytes(value: ir.Value) -> int:
-    sizes = [] if value.shape is None else [s if isinstance(s, int) else 1 for s in value.shape]
-    return 4 * int(np.prod(sizes, dtype=np.int64))
 
 
 def _values(

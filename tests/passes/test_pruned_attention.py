@@ -10,7 +10,6 @@ import onnx_ir as ir
 import pruned_networks as nets
 import pytest
 import torch
-from float64 import compute64
 from rewriting import compute, distance, random_feeds
 from sparse_networks import TOKENS, WIDTH, export_of
 
@@ -18,6 +17,7 @@ from attnc.compiler.pipeline import PassResult, run_pipeline
 from attnc.passes import pipelines
 from attnc.passes.graph import attribute
 from attnc.passes.sparse.sparse_attention import FuseSparseAttention
+from attnc.runtimes.proof.float64 import compute64
 
 
 def network(style: nets.Pruned) -> nets.PrunedNet:
