@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,12 +70,19 @@ def shvit_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _export(factory: pytest.TempPathFactory, model: str, **options: Any) -> Path:
-    from attnc.compiler.cli.api import export
+    from own_models import export_own
 
-    output = factory.mktemp("bundle") / model.partition(":")[0]
-    sys.path.insert(0, str(DATA))
+    return export_own(model, factory.mktemp("bundle") / model.partition(":")[0], **options)
+
+
+@pytest.fixture(scope="session")
+def browser() -> None:
+    """Chromium and playwright, or the reason why not."""
+    from attnc.compiler.errors import MissingRuntimeError
+    from attnc.tools.browser import ready_browser
+
+    pytest.importorskip("playwright")
     try:
-        export(model, output=output, **options)
-    finally:
-        sys.path.remove(str(DATA))
-    return output
+        ready_browser()
+    except MissingRuntimeError as error:
+        pytest.skip(error.message)

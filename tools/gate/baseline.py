@@ -14,9 +14,8 @@ from pydantic import Field, ValidationError
 
 from attnc.compiler.errors import UnsupportedError, UsageError
 from attnc.compiler.manifest import canonical_json
-from attnc.compiler.manifest_parts import first_fault
+from attnc.compiler.manifest_parts import Part, first_fault
 from attnc.compiler.staging import write_text
-from attnc.tools.gate.budget import Closed
 from attnc.tools.gate.intervals import Interval
 from attnc.tools.gate.reference import VERSION as REFERENCE
 from attnc.tools.gate.report import Pair, rounded
@@ -27,7 +26,7 @@ VERSION = 1
 TIMED_PACKAGES = ("onnxruntime", "numpy")
 
 
-class MachineClass(Closed):
+class MachineClass(Part):
     """What machines have in common whose ratios can be compared."""
 
     cpu: str
@@ -65,7 +64,7 @@ def _shown(value: Any) -> str:
     return " ".join(value) or "none" if isinstance(value, tuple) else str(value)
 
 
-class Measured(Closed):
+class Measured(Part):
     """What a figure was, with its 95 % interval."""
 
     value: float
@@ -83,7 +82,7 @@ class Measured(Closed):
         return Interval(self.value, *self.interval)
 
 
-class CaseRecord(Closed):
+class CaseRecord(Part):
     """One case: figures are comparable only where the settings are equal."""
 
     settings: dict[str, Any]
@@ -91,7 +90,7 @@ class CaseRecord(Closed):
     timings: dict[str, Measured] = Field(default={})
 
 
-class Record(Closed):
+class Record(Part):
     """All cases on one class of machine."""
 
     machine: MachineClass
@@ -100,7 +99,7 @@ class Record(Closed):
     cases: dict[str, CaseRecord]
 
 
-class Baseline(Closed):
+class Baseline(Part):
     """The file."""
 
     format: Literal["attnc-gate-baseline"] = FORMAT

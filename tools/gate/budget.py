@@ -11,9 +11,10 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import Field, PositiveInt, ValidationError, model_validator
 
 from attnc.compiler.errors import UsageError
+from attnc.compiler.manifest_parts import Part
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -28,19 +29,13 @@ Counter = Literal["nodes", "kernels", "flops", "traffic_bytes", "model_bytes", "
 COUNTERS: tuple[Counter, ...] = get_args(Counter)
 
 
-class Closed(BaseModel):
-    """Base of all parts: an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Limits(Closed):
+class Limits(Part):
     """What a case may take at most; `fused_share` is the only lower bound."""
 
     latency_ms: Positive | None = None
     p99_ms: Positive | None = None
     latency_ratio: Positive | None = None
-    ratio_to: dict[str, Positive] = {}
+    ratio_to: dict[str, Positive] = Field(default={})
     start_up_ms: Positive | None = None
     peak_mb: Positive | None = None
     accuracy_drop: Share | None = None
@@ -58,7 +53,7 @@ class Limits(Closed):
         return tuple(name for name in TIMED if getattr(self, name))
 
 
-class Case(Closed):
+class Case(Part):
     """One model (or bundle) at one setting, and its limits."""
 
     name: str = Field(default="", max_length=120)
@@ -73,7 +68,7 @@ class Case(Closed):
     num_classes: PositiveInt | None = None
     checkpoint: str | None = None
     seed: int = Field(default=0, ge=0)
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default={})
     dataset: str | None = None
     limits: Limits = Limits()
 
@@ -121,7 +116,7 @@ class Case(Closed):
         return self.model_dump(mode="json", exclude={"name", "limits", "dataset"})
 
 
-class Method(Closed):
+class Method(Part):
     """How much is measured and what a change has to be; see docs/gate.md for where it comes from.
 
     Sittings (fresh processes) are added by `step` from `sittings` up to `most` until each question
@@ -144,7 +139,7 @@ class Method(Closed):
         "counters",
     )
     start_up_margin: float = Field(default=0.25, ge=0)
-    allow: dict[Counter, Share] = {}
+    allow: dict[Counter, Share] = Field(default={})
 
     @model_validator(mode="after")
     def _ordered(self) -> Method:
@@ -155,7 +150,7 @@ class Method(Closed):
         return self
 
 
-class Budgets(Closed):
+class Budgets(Part):
     """The whole file: `[gate]` and a list of `[[case]]`."""
 
     gate: Method = Method()

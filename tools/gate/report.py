@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 from pydantic import Field
 
 from attnc.compiler.errors import ExitCode
-from attnc.tools.gate.budget import Closed
+from attnc.compiler.manifest_parts import Part
 from attnc.tools.gate.intervals import Interval
 from attnc.tools.gate.sampling import Question
 
@@ -19,7 +19,7 @@ Verdict = Literal["passed", "failed", "no-verdict"]
 Pair = tuple[float, float]
 
 
-class Result(Closed):
+class Result(Part):
     """One limit (`kind` budget) or one comparison with the baseline, and what came of it."""
 
     case: str
@@ -35,7 +35,7 @@ class Result(Closed):
     reason: str = ""
 
 
-class CaseReport(Closed):
+class CaseReport(Part):
     """What was found of one case: `line` is where the budget file has it."""
 
     name: str
@@ -46,7 +46,7 @@ class CaseReport(Closed):
     intervals: dict[str, Pair]
 
 
-class BaselineUse(Closed):
+class BaselineUse(Part):
     """Whether a baseline was there, and whether its timings were of use; else the reason."""
 
     file: str | None = None
@@ -55,7 +55,7 @@ class BaselineUse(Closed):
     reason: str = ""
 
 
-class GateReport(Closed):
+class GateReport(Part):
     """The whole run."""
 
     format: Literal["attnc-gate-report"] = FORMAT

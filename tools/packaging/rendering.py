@@ -47,15 +47,20 @@ def _visible(sign: str) -> str:
     return sign if sign.isprintable() else f"\\u{{{ord(sign):x}}}"
 
 
-def _environment(root: Path) -> Environment:
-    environment = Environment(
+def environment_of(root: Path, *, escape: bool) -> Environment:
+    """Templates of a folder, as all of ours are read: what is not given is an error."""
+    return Environment(
         loader=FileSystemLoader(root),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,
+        autoescape=escape,
     )
+
+
+def _environment(root: Path) -> Environment:
+    environment = environment_of(root, escape=False)
     environment.filters["swift_text"] = swift_text
     environment.filters["kotlin_text"] = kotlin_text
     return environment

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
+from attnc.tools.packaging.rendering import environment_of
 from attnc.tools.report import charts, plots
 from attnc.tools.report.document import Document
 from attnc.tools.report.rounding import shown
@@ -31,14 +30,7 @@ def render_comparison(comparison: Any) -> str:
 
 
 def _render(name: str, *, escape: bool, **values: object) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=escape,
-    )
+    environment = environment_of(TEMPLATES, escape=escape)
     environment.filters["shown"] = shown
     environment.filters["cell"] = _cell
     environment.globals.update(_DRAWINGS)

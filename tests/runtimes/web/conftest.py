@@ -9,9 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from attnc.compiler.errors import MissingRuntimeError
-from attnc.tools.browser import ready_browser
-
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "cpu")]  # engine_*.py here, kernel_*.py there
 
@@ -33,13 +30,3 @@ def seed() -> int:
 def simd(request: pytest.FixtureRequest) -> str:
     """Which build of the engine."""
     return request.param
-
-
-@pytest.fixture(scope="session")
-def browser() -> None:
-    """Chromium and playwright, or the reason why not."""
-    pytest.importorskip("playwright")
-    try:
-        ready_browser()
-    except MissingRuntimeError as error:
-        pytest.skip(error.message)

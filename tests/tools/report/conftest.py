@@ -15,8 +15,6 @@ sys.path[:0] = [str(HERE)]  # report_inputs.py, report_models.py
 from report_inputs import timed, verified, written  # noqa: E402
 
 from attnc.compiler.bundle import Bundle  # noqa: E402
-from attnc.compiler.errors import MissingRuntimeError  # noqa: E402
-from attnc.tools.browser import ready_browser  # noqa: E402
 from attnc.tools.report import examples  # noqa: E402
 from attnc.tools.report.document import Document  # noqa: E402
 from attnc.tools.report.gather import Wanted, gather  # noqa: E402
@@ -70,13 +68,3 @@ def document(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(examples, "retrace", remembered)
         return gather([Bundle.open(path) for path in folders.values()], wanted)
-
-
-@pytest.fixture(scope="session")
-def browser() -> None:
-    """Chromium and playwright, or the reason why not."""
-    pytest.importorskip("playwright")
-    try:
-        ready_browser()
-    except MissingRuntimeError as error:
-        pytest.skip(error.message)
