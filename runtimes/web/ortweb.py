@@ -5,15 +5,12 @@ It is a package of npm. A page never loads it from elsewhere: what it needs is c
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import subprocess
-import tarfile
-import tempfile
 from pathlib import Path
 
 from attnc.compiler.errors import MissingRuntimeError
+from attnc.runtimes.web.npm import bring, kept
 
 VERSION = "1.30.0"
 VARIABLE = "ATTNC_ORT_WEB"
@@ -28,8 +25,7 @@ WEBGPU = (
 
 def cache_folder() -> Path:
     """Where it is kept once it is here."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "attnc" / f"onnxruntime-web-{VERSION}"
+    return kept("onnxruntime-web", VERSION)
 
 
 def ort_web() -> Path:
@@ -46,36 +42,13 @@ def ort_web() -> Path:
             f"{VARIABLE} names {named}, which does not hold onnxruntime-web's files",
             remedy=f"name the folder `dist` of onnxruntime-web {VERSION}",
         )
-    _bring(folder)
+    otherwise = f"name a folder with its files in {VARIABLE}"
+    bring("onnxruntime-web", VERSION, "dist", folder, otherwise)
     return folder
 
 
 def _holds(folder: Path) -> bool:
     return all((folder / name).is_file() for name in (*WASM, *WEBGPU))
-
-
-def _bring(folder: Path) -> None:
-    npm = shutil.which("npm")
-    if npm is None:
-        raise MissingRuntimeError(
-            "onnxruntime-web is not here, and npm, which brings it, is not installed",
-            remedy=f"install Node.js, or name a folder with its files in {VARIABLE}",
-        )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".npm-") as name:
-        work = Path(name)
-        command = [npm, "pack", "--json", f"onnxruntime-web@{VERSION}"]
-        done = subprocess.run(command, cwd=work, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise MissingRuntimeError(
-                f"npm could not bring onnxruntime-web: {done.stderr.strip()[-300:]}",
-                remedy=f"check the network, or name a folder with its files in {VARIABLE}",
-            )
-        archive = work / json.loads(done.stdout)[0]["filename"]
-        with tarfile.open(archive) as packed:
-            packed.extractall(work, filter="data")
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(work / "package" / "dist", folder)
 
 
 def copy_files(names: tuple[str, ...], folder: Path) -> None:
