@@ -183,7 +183,9 @@ class Manifest(Part):
     model: str
     target: str
     profile: str
-    precision: Literal["fp32", "fp16", "bf16", "fp16w", "int8w", "pal8w", "pal6w", "pal4w"] = "fp32"
+    precision: Literal[
+        "fp32", "fp16", "bf16", "int8", "fp16w", "int8w", "pal8w", "pal6w", "pal4w"
+    ] = "fp32"
     batch: int | Literal["dynamic"]
     opset: int
     ir_version: int

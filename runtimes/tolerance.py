@@ -32,8 +32,10 @@ OWN_DIFFERENCES, MOVEMENTS, LEAST_SHARE = 5.0, 2.0, 2e-2
 KEEPS_ALL_LIMIT = 5e-5
 
 #: Relative change of an input, as large as the differences between two float32 implementations
-#: whose choices agree; and how often each input is changed.
+#: whose choices agree, and how often each input is changed.
 SHAKE, SHAKES = 1e-6, 2
+#: The same for fewer bits: by as much as an element of a row is rounded.
+ROUNDING = {"fp16": 2.0**-11, "int8": 0.5 / 127}
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ def tolerance_of(
     moved = [
         found
         for array in (*(array for array, _ in recorded), *others)
-        for found in _movements(reference, array)
+        for found in _movements(reference, array, _shake(bundle))
     ]
     return Tolerance(
         discontinuous=True,
@@ -133,11 +135,23 @@ def _least(bundle: Bundle) -> float:
     return limits_of(bundle, "fp32" if target == "coreml" else precision).relative
 
 
-def _movements(reference: Callable[[Array], Array], array: Array) -> list[float]:
+def _shake(bundle: Bundle) -> float:
+    """What rounding is in this bundle; TensorRT's and Core ML's have yardsticks of their own."""
+    manifest = bundle.manifest
+    return (
+        SHAKE
+        if manifest.target in ("tensorrt", "coreml")
+        else ROUNDING.get(manifest.precision, SHAKE)
+    )
+
+
+def _movements(
+    reference: Callable[[Array], Array], array: Array, shake: float = SHAKE
+) -> list[float]:
     """How far the output moves when the input is changed as little as by rounding."""
     expected, rng = reference(array), np.random.default_rng(0)
     found = []
     for _ in range(SHAKES):
-        noise = rng.uniform(-SHAKE, SHAKE, array.shape).astype(array.dtype)
+        noise = rng.uniform(-shake, shake, array.shape).astype(array.dtype)
         found.append(float(np.abs(reference(array * (1 + noise)) - expected).max()))
     return found

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 #: max |a - b| / max |b| of a value in float64 before and after lowering: weights are packed, and
 #: float16 where the bundle stores them so.
-LOWERED_LIMITS = {"fp32": 2e-6, "fp16w": 1e-2, "fp16": 1e-2, "bf16": 5e-2}
+LOWERED_LIMITS = {"fp32": 2e-6, "fp16w": 1e-2, "fp16": 1e-2, "bf16": 5e-2, "int8": 1e-1}
 
 
 @dataclass

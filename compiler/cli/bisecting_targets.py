@@ -20,6 +20,7 @@ def lowered_again(bundle: Bundle, semantic: ir.Model) -> ir.Model | None:
     from attnc.compiler.ops.alone import alone
     from attnc.compiler.ops.base import DOMAIN
     from attnc.compiler.ops.inline import inline_body
+    from attnc.targets.cpu.fewer_bits import PRECISIONS, use_fewer_bits
     from attnc.targets.cpu.lower import LOWERED_NAMES, lower
     from attnc.targets.cpu.turn import MAP_TURNS, turn_maps
 
@@ -28,6 +29,9 @@ def lowered_again(bundle: Bundle, semantic: ir.Model) -> ir.Model | None:
     bodies = {(v.operator, v.shapes) for v in bundle.manifest.verdicts if v.verdict == "body"}
     model = semantic.clone()
     lower(model)
+    for precision in PRECISIONS:
+        if precision == bundle.manifest.precision:
+            use_fewer_bits(model, precision)
     turn_maps(model)
     for node in [node for node in model.graph if node.domain == DOMAIN]:
         lone = alone(node) if node.op_type in LOWERED_NAMES | MAP_TURNS.keys() else None

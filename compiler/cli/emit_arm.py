@@ -15,6 +15,7 @@ from attnc.compiler.progress import Progress
 
 if TYPE_CHECKING:
     from attnc.compiler.trace.traced import TracedModel
+    from attnc.targets.cpu.fewer_bits import Precision
     from attnc.targets.profile import Profile
 
 #: The machines that each target's devices are.
@@ -26,10 +27,10 @@ class ArmEmitter(CpuEmitter):
 
     stage = "packing the weights, converting to ORT format"
 
-    def __init__(self, profile: Profile, kernels: bool) -> None:
+    def __init__(self, profile: Profile, kernels: bool, precision: Precision = "fp32") -> None:
         from attnc.runtimes.cpu.library import library_path
 
-        super().__init__(profile, kernels, measure=False)
+        super().__init__(profile, kernels, measure=False, precision=precision)
         check_platforms(profile, tuple(self.libraries))
         self.own = library_path() if kernels else None
 

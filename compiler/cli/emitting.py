@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from attnc.compiler.trace.traced import TracedModel
+    from attnc.targets.cpu.fewer_bits import Precision as CpuPrecision
     from attnc.targets.profile import Profile
 
 
@@ -98,16 +99,24 @@ def _emitter(
         from attnc.compiler.cli.emit_web import WebEmitter
 
         return WebEmitter(profile, precision or "fp32")
-    if precision not in (None, "fp32"):
-        raise UsageError(
-            f"target {profile.target} computes in fp32, not {precision}",
-            remedy="leave --precision out, or export for --target tensorrt or coreml",
-        )
+    bits = _cpu_precision(profile, precision or "fp32")
     if profile.target in ("android", "arm64"):
         from attnc.compiler.cli.emit_arm import ArmEmitter
 
-        return ArmEmitter(profile, kernels)
-    return CpuEmitter(profile, kernels, measure)
+        return ArmEmitter(profile, kernels, bits)
+    return CpuEmitter(profile, kernels, measure, bits)
+
+
+def _cpu_precision(profile: Profile, wanted: str) -> CpuPrecision:
+    from attnc.targets.cpu.fewer_bits import PRECISIONS
+
+    for precision in PRECISIONS:
+        if precision == wanted:
+            return precision
+    raise UsageError(
+        f"target {profile.target} has no precision {wanted!r}",
+        remedy=f"one of: {', '.join(PRECISIONS)}; others have --target tensorrt and coreml",
+    )
 
 
 class CpuEmitter:
@@ -115,10 +124,16 @@ class CpuEmitter:
 
     stage = "packing the weights, timing the fused operators"
 
-    def __init__(self, profile: Profile, kernels: bool, measure: bool | None) -> None:
+    def __init__(
+        self,
+        profile: Profile,
+        kernels: bool,
+        measure: bool | None,
+        precision: CpuPrecision = "fp32",
+    ) -> None:
         from attnc.runtimes.cpu.library import host_libraries
 
-        self.profile, self.measure = profile, measure
+        self.profile, self.measure, self.precision = profile, measure, precision
         self.libraries = host_libraries(profile.resolved_platforms) if kernels else {}
 
     def emit(
@@ -129,8 +144,12 @@ class CpuEmitter:
         from attnc.targets.cpu.emit import emit
 
         judged = judge(self.profile, self.libraries, self.measure, progress)
-        emission = emit(traced.model, self.profile, folder, self.libraries, judged.keeps)
+        emission = emit(
+            traced.model, self.profile, folder, self.libraries, judged.keeps, self.precision
+        )
         fields = {
+            "precision": self.precision,
+            "float32_regions": tuple(map(contents.refused, emission.more_bits)),
             "verdicts": judged.verdicts(),
             "not_lowered": tuple(map(contents.refused, emission.not_lowered)),
             "kernels": tuple(

@@ -56,11 +56,12 @@ def _passes() -> list[tuple[str, str]]:
 
 
 def _operators() -> list[tuple[str, str]]:
-    from attnc.compiler.ops.registry import LOWERED, SEMANTIC, TENSORRT
+    from attnc.compiler.ops.registry import LOW, LOWERED, SEMANTIC, TENSORRT
 
+    levels = (("semantic", SEMANTIC), ("cpu", LOWERED + LOW), ("tensorrt", TENSORRT))
     return [
         (operator.name, f"{level}: {operator.doc or ', '.join(operator.inputs)}")
-        for level, operators in (("semantic", SEMANTIC), ("cpu", LOWERED), ("tensorrt", TENSORRT))
+        for level, operators in levels
         for operator in operators
     ]
 

@@ -78,6 +78,8 @@ class Operator:
     doc: str = field(default="")
     #: What it chooses, if it hides the rest, so that rounding at a near-tie changes its output.
     discontinuous: Choosing | None = None
+    #: Relative error that rounding inside of it may make, where it computes in fewer bits.
+    rounding: float = 0.0
 
     def results(self, example: Example) -> tuple[Array, ...]:
         """What the reference makes of an example, one array for each output."""

@@ -33,6 +33,7 @@ from attnc.compiler.ops.linear import (
     NORM_LINEAR,
     NORM_LINEAR_GELU,
 )
+from attnc.compiler.ops.linear_low import LOW as LINEAR_LOW
 from attnc.compiler.ops.linear_packed import (
     LINEAR_ADD_PACKED,
     LINEAR_GELU_PACKED,
@@ -118,6 +119,9 @@ LOWERED: tuple[Operator, ...] = (
     POOL_LINEAR_NHWC,
 )
 
+#: What it lowers linear layers to in fewer bits.
+LOW: tuple[Operator, ...] = LINEAR_LOW
+
 #: What the TensorRT target cuts them down to: the parts that its own kernels cannot match.
 TENSORRT: tuple[Operator, ...] = (
     MAP_ATTENTION,
@@ -129,7 +133,7 @@ TENSORRT: tuple[Operator, ...] = (
     SPARSE_ROWS_ACTIVE,
 )
 
-OPERATORS: tuple[Operator, ...] = SEMANTIC + LOWERED + TENSORRT
+OPERATORS: tuple[Operator, ...] = SEMANTIC + LOWERED + LOW + TENSORRT
 _BY_NAME = {operator.name: operator for operator in OPERATORS}
 
 

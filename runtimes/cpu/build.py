@@ -23,6 +23,7 @@ DEVELOPMENT = LIBRARIES / "dev"  # benchmark, sanitizer and drill builds, never 
 STUBS = {
     "c": "void *malloc(unsigned long n){return 0;} void free(void *p){} "
     "char *getenv(const char *n){return 0;} "
+    "unsigned long getauxval(unsigned long t){return 0;} "
     "void *memcpy(void *d,const void *s,unsigned long n){return d;} "
     "void *memset(void *d,int c,unsigned long n){return d;} "
     "void *calloc(unsigned long n,unsigned long m){return 0;}",

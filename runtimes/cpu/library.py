@@ -58,22 +58,39 @@ def host_libraries(resolve: Callable[[str], Iterable[str]]) -> dict[str, Path]:
 
 
 def cpu_features() -> list[str]:
-    """Instruction sets of this processor that have kernels, best first, `plain` last."""
-    machine = platform.machine().lower()
-    if machine in ("arm64", "aarch64"):
-        return ["neon", "plain"]
-    flags: set[str] = set()
-    if sys.platform == "linux":
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("flags"):
-                flags = set(line.split(":", 1)[1].split())
-                break
+    """Instruction sets of this processor that have kernels, best first, `plain` last.
+
+    The names that ATTNC_CPU_ISA takes: what follows a plus only the products in fewer bits use.
+    """
+    flags = _cpu_flags()
+    if platform.machine().lower() in ("arm64", "aarch64"):
+        return _arm_features(flags)
     found = []
-    if {"avx512f", "avx512dq", "avx512bw", "avx512vl", "fma"} <= flags:
+    if {"avx512f", "avx512dq", "avx512bw", "avx512vl", "fma", "f16c"} <= flags:
+        found += ["avx512+vnni"] if "avx512_vnni" in flags else []
         found.append("avx512")
-    if {"avx2", "fma"} <= flags:
+    if {"avx2", "fma", "f16c"} <= flags:
         found.append("avx2")
     return [*found, "plain"]
+
+
+def _arm_features(flags: set[str]) -> list[str]:
+    half, dot = "asimdhp" in flags, "asimddp" in flags
+    if sys.platform == "darwin":
+        half = dot = True
+    found = ["neon+fp16+dot"] if half and dot else []
+    found += ["neon+dot"] if dot else []
+    found += ["neon+fp16"] if half else []
+    return [*found, "neon", "plain"]
+
+
+def _cpu_flags() -> set[str]:
+    """What Linux says of the first processor; empty elsewhere."""
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith(("flags", "Features")):
+                return set(line.split(":", 1)[1].split())
+    return set()
 
 
 def register(options: Any, library: Path | None = None) -> Any:

@@ -30,6 +30,7 @@ SHARED = {"dispatch.cpp": ["-Os"], "kernels_plain.cpp": ["-Os"]}
 ORT_LAYER = (
     "ort_attributes.cpp",
     "ort_ops_heads.cpp",
+    "ort_ops_low.cpp",
     "ort_ops_maps.cpp",
     "ort_ops_slots.cpp",
     "ort_ops_sparse.cpp",
@@ -46,8 +47,17 @@ AVX512 = [
     "-mfma",
     "-mprefer-vector-width=512",
 ]
-X86 = {"kernels_avx512.cpp": AVX512, "kernels_avx2.cpp": ["-mavx2", "-mfma"]}
-ARM: dict[str, list[str]] = {"kernels_neon.cpp": []}
+X86 = {
+    "kernels_avx512.cpp": AVX512,
+    "kernels_avx2.cpp": ["-mavx2", "-mfma", "-mf16c"],
+    "low_avx512_vnni.cpp": [*AVX512, "-mavx512vnni"],
+}
+#: Compilers differ in how they are told of Arm's extensions: those files tell them by attributes.
+ARM: dict[str, list[str]] = {
+    "kernels_neon.cpp": [],
+    "low_neon_fp16.cpp": [],
+    "low_neon_dot.cpp": [],
+}
 
 
 @dataclass(frozen=True)

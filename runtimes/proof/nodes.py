@@ -68,9 +68,14 @@ def first_wrong_node(
     opsets = model.graph.opset_imports
     for seen in observe(model, library, feeds):
         error = error_of(seen, opsets)
-        if not error <= limit:
-            return Place.at(seen.node, error, limit)
+        allowed = max(limit, _rounding(seen.node))
+        if not error <= allowed:
+            return Place.at(seen.node, error, allowed)
     return None
+
+
+def _rounding(node: ir.Node) -> float:
+    return registry.get(node.op_type).rounding if node.domain == DOMAIN else 0.0
 
 
 def error_of(seen: Observed, opsets: Mapping[str, int]) -> float:

@@ -14,6 +14,7 @@ from attnc.compiler.ops.inline import inline_body
 from attnc.compiler.ops.registry import attach_functions
 from attnc.compiler.provenance import describe
 from attnc.targets.cpu.checks import check_model
+from attnc.targets.cpu.fewer_bits import Precision, use_fewer_bits
 from attnc.targets.cpu.lower import LOWERED_NAMES, Refusal, lower
 from attnc.targets.cpu.turn import MAP_TURNS, turn_maps
 from attnc.targets.model_file import MODEL_FILE, finish, write_model
@@ -24,11 +25,15 @@ KERNEL_FOLDER = "kernels"
 
 @dataclass(frozen=True)
 class Emission:
-    """What was written (paths relative to the folder), which kernels it needs, what stayed."""
+    """What was written (paths relative to the folder), which kernels it needs, what stayed.
+
+    `more_bits`: linear layers that have more bits than were asked for.
+    """
 
     files: tuple[str, ...]
     operators: tuple[str, ...]
     not_lowered: tuple[Refusal, ...]
+    more_bits: tuple[Refusal, ...] = ()
 
 
 def emit(
@@ -37,6 +42,7 @@ def emit(
     folder: Path,
     libraries: Mapping[str, Path],
     keeps: Callable[[ir.Node], bool] = lambda node: True,
+    precision: Precision = "fp32",
 ) -> Emission:
     """Lower the model in place and write it to an existing, empty folder.
 
@@ -45,6 +51,7 @@ def emit(
     whether it stays; otherwise its body takes its place.
     """
     refusals = lower(model)
+    more_bits = use_fewer_bits(model, precision)
     turn_maps(model)
     for node in [node for node in model.graph if _has_kernel(node)]:
         if not keeps(node):
@@ -54,7 +61,7 @@ def emit(
     check_model(model)
     write_model(model, folder)
     files = [MODEL_FILE, *copy_libraries(folder, libraries)]
-    return Emission(tuple(files), tuple(operators), tuple(refusals))
+    return Emission(tuple(files), tuple(operators), tuple(refusals), tuple(more_bits))
 
 
 def _has_kernel(node: ir.Node) -> bool:

@@ -200,7 +200,7 @@ def _close(graph: ir.Graph, layout: Layout) -> None:
         readers = [use.node for use in nchw.uses() if use.node not in layout.replaced]
         if readers or nchw.is_graph_output():
             _convert_back(graph, nchw, nhwc)
-    _remove_dead(graph)
+    remove_dead(graph)
 
 
 def _convert_back(graph: ir.Graph, nchw: ir.Value, nhwc: ir.Value) -> None:
@@ -217,7 +217,7 @@ def _convert_back(graph: ir.Graph, nchw: ir.Value, nhwc: ir.Value) -> None:
         node.outputs[0].name = name
 
 
-def _remove_dead(graph: ir.Graph) -> None:
+def remove_dead(graph: ir.Graph) -> None:
     """Drop nodes and initializers that nothing reads any more."""
     for node in reversed(list(graph)):
         if not any(value.uses() or value.is_graph_output() for value in node.outputs):

@@ -69,9 +69,11 @@ def write_case(operator: Operator, example: Example, path: Path) -> None:
     np.savez(path.with_suffix(".npz"), **feeds)
 
 
-def run_all(folder: Path) -> None:
+def run_all(folder: Path, isa: str = "", cpu: str = "cortex-a76") -> None:
     """Every model of the folder, on emulated arm64 with its kernels."""
-    arm64.run(str(SCRIPT), str(folder), str(library_path("linux-aarch64")))
+    environment = {"ATTNC_CPU_ISA": isa}
+    library = str(library_path("linux-aarch64"))
+    arm64.run(str(SCRIPT), str(folder), library, environment=environment, cpu=cpu)
 
 
 def test_every_kernel_computes_its_reference(sandbox: None, tmp_path: Path) -> None:
@@ -94,6 +96,47 @@ def test_every_kernel_computes_its_reference(sandbox: None, tmp_path: Path) -> N
             np.testing.assert_allclose(out, array, rtol=0, atol=limit, err_msg=name)
 
 
+#: Processors, the set that is asked for, and whether half-precision arithmetic computes halves.
+PROCESSORS = (
+    ("cortex-a76", "", True),
+    ("cortex-a53", "", False),
+    pytest.param("cortex-a76", "neon+fp16", True, marks=pytest.mark.slow),
+    pytest.param("cortex-a76", "neon+dot", False, marks=pytest.mark.slow),
+    pytest.param("cortex-a76", "plain", False, marks=pytest.mark.slow),
+)
+
+
+@pytest.mark.parametrize(("cpu", "isa", "halves"), PROCESSORS)
+def test_fewer_bits_with_and_without_instructions_for_them(
+    sandbox: None, tmp_path: Path, cpu: str, isa: str, halves: bool
+) -> None:
+    """Half-precision arithmetic and dot products where the processor has them, and the same
+    numbers without: what says which is how exact the halves are."""
+    cases = {}
+    for operator in registry.LOW:
+        for index, example in enumerate(operator.examples(np.random.default_rng())):
+            name = f"{operator.name}-{index}"
+            write_case(operator, example, tmp_path / f"{name}.onnx")
+            cases[name] = (operator, example)
+    run_all(tmp_path, isa, cpu)
+    errors = {"Half": [0.0], "Int8": [0.0]}
+    for name, (operator, example) in cases.items():
+        got = np.load(tmp_path / f"{name}.out.npz")["o0"]
+        want = operator.reference(*example.inputs, **example.attributes)
+        error = float(np.abs(got - want).max() / max(1.0, np.abs(want).max()))
+        errors[operator.name[-4:]].append(error)
+    assert max(errors["Int8"]) < 2e-5
+    assert max(errors["Half"]) < (4e-3 if halves else 2e-5)
+    assert (max(errors["Half"]) > 2e-5) == halves
+
+
+def test_a_set_that_the_processor_lacks_is_refused(sandbox: None, tmp_path: Path) -> None:
+    (example, *_) = registry.get("LinearInt8").examples(np.random.default_rng())
+    write_case(registry.get("LinearInt8"), example, tmp_path / "one.onnx")
+    with pytest.raises(RuntimeError, match=r"neon\+dot is unknown or not available.*neon, plain"):
+        run_all(tmp_path, "neon+dot", "cortex-a53")
+
+
 @pytest.mark.slow
 def test_a_model_of_every_family_computes_what_it_does_here(sandbox: None, tmp_path: Path) -> None:
     """The bundle on emulated arm64 against the source: kernels, tie rules and selections."""
@@ -112,6 +155,35 @@ def test_a_model_of_every_family_computes_what_it_does_here(sandbox: None, tmp_p
         got = np.load(tmp_path / f"{name}.out.npz")["o0"]
         limit = 5e-5 * max(1.0, float(expected.std()))
         np.testing.assert_allclose(got, expected, rtol=0, atol=limit, err_msg=name)
+
+
+#: float32 to the last bits; what a row's rounding makes of logits otherwise.
+PARITY = {"fp16": 1e-2, "int8": 1e-1}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", PARITY)
+def test_a_model_of_every_family_in_fewer_bits(
+    sandbox: None, tmp_path: Path, precision: str
+) -> None:
+    """Half-precision arithmetic and dot products in whole models, and what the bodies give."""
+    want = {}
+    for name, settings in MODELS.items():
+        bundle = attnc.export(
+            name, target="arm64", precision=precision, output=tmp_path / name, **settings
+        )
+        shutil.copyfile(bundle.path / "model.onnx", tmp_path / f"{name}.onnx")
+        (x,) = bundle.manifest.inputs
+        shape = [size if isinstance(size, int) else 1 for size in x.shape]
+        feed = np.random.default_rng(0).standard_normal(shape, np.float32)
+        np.savez(tmp_path / f"{name}.npz", **{x.name: feed})
+        source = attnc.open(bundle.path, kernels=False)
+        want[name] = next(iter(source.run({x.name: feed}).values()))
+    run_all(tmp_path)
+    for name, expected in want.items():
+        got = np.load(tmp_path / f"{name}.out.npz")["o0"]
+        error = float(np.abs(got - expected).max() / np.abs(expected).max())
+        assert error < PARITY[precision], (name, error)
 
 
 @pytest.mark.slow

@@ -12,8 +12,8 @@
 #define ATTNC_EXPORT extern "C" __attribute__((visibility("default")))
 #endif
 
-// Index of a kernel in ATTNC_KERNELS order, for `isa` (null: the best one). Null if it is not
-// there.
+// Index of a kernel in ATTNC_KERNELS order, linear_low last, for `isa` (null: the best one). Null if
+// it is not there.
 ATTNC_EXPORT const void* attnc_kernel(const char* isa, int index) {
   const char* available;
   const AttncKernels* k = attnc_select(isa, &available);
@@ -24,9 +24,11 @@ ATTNC_EXPORT const void* attnc_kernel(const char* isa, int index) {
     return (const void*)k->name;
     enum {
 #define ATTNC_INDEX(name, args) kIndex_##name,
-      ATTNC_KERNELS(ATTNC_INDEX)
+      ATTNC_KERNELS(ATTNC_INDEX) kIndex_linear_low
     };
     ATTNC_KERNELS(ATTNC_CASE)
+    case kIndex_linear_low:
+      return (const void*)k->linear_low;
   }
   return nullptr;
 }
@@ -34,8 +36,15 @@ ATTNC_EXPORT const void* attnc_kernel(const char* isa, int index) {
 ATTNC_EXPORT const char* attnc_kernel_name(int index) {
   const char* names[] = {
 #define ATTNC_NAME(name, args) #name,
-      ATTNC_KERNELS(ATTNC_NAME) nullptr};
+      ATTNC_KERNELS(ATTNC_NAME) "linear_low", nullptr};
   return index < 0 || index >= (int)(sizeof(names) / sizeof(names[0])) ? nullptr : names[index];
+}
+
+// The products in fewer bits, by AttncBits: the first argument of linear_low.
+ATTNC_EXPORT const void* attnc_low(const char* isa, int bits) {
+  const char* available;
+  const AttncKernels* k = attnc_select(isa, &available);
+  return k ? (const void*)k->low[bits] : nullptr;
 }
 
 // `rounds` rounds of independent multiply-adds; returns the floating-point operations done.

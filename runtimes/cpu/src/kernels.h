@@ -75,6 +75,31 @@ struct AttncMlp {
   float epsilon;
 };
 
+// Products in fewer bits: half-precision or 8-bit weights in panels of 16 columns, against rows that
+// are prepared for them. A processor that has the arithmetic has one of its own, the others convert.
+struct AttncLow {
+  Int row_bytes;  // of an element of a prepared row
+  Int row_step;   // a row is filled up with zeros to a multiple of so many elements
+  // x[0..k) times `factor` becomes a row of `filled` elements.
+  void (*prepare)(const float* x, Int k, Int filled, float factor, void* row);
+  // out[r][16] = the products of `count` rows, `stride` bytes apart, with one panel.
+  void (*product)(const void* rows, Int stride, const void* panel, Int k, Int count, float* out);
+};
+
+enum AttncBits { kAttncHalf = 0, kAttncInt8 = 1 };
+
+// y = rounded(x)*W*scale + bias, else as AttncLinear. W in `low`'s own form: half [N/16][K][16], or
+// 8 bits [N/16][ceil(K/4)][16][4]; scale [n padded to 16] is what its columns were divided by.
+struct AttncLinearLow {
+  const AttncLow* low;
+  const float* x;
+  const void* w;
+  const float *scale, *bias, *residual;
+  float* y;
+  Int rows, k, n, norm, gelu, bits;
+  float epsilon, lo, hi;
+};
+
 // Single-head attention over the first dim_v channels (see compiler/ops); x, y [batch, tokens, c].
 struct AttncAttention {
   const float *x, *wqkv, *bqkv, *wproj, *bproj;
@@ -202,6 +227,9 @@ struct AttncKernels {
   ATTNC_KERNELS(ATTNC_MEMBER)
 #undef ATTNC_MEMBER
   double (*peak)(Int rounds, float* sink);  // multiply-adds from registers alone, for benchmarks
+  // Where fewer bits are served (not in WebAssembly): the kernel, and the products by AttncBits.
+  AttncStatus (*linear_low)(const AttncHost*, const AttncLinearLow*);
+  const AttncLow* low[2];
 };
 
 }  // extern "C"

@@ -5,6 +5,7 @@
 namespace attnc_avx2 {
 namespace {
 #include "simd_avx2.h"
+#include "low_avx2.h"
 #include "kernels.inc"
 }  // namespace
 const AttncKernels* table() { return &kTable; }

@@ -4,6 +4,7 @@
 namespace attnc_plain {
 namespace {
 #include "simd_plain.h"
+#include "low_plain.h"
 #include "kernels.inc"
 }  // namespace
 const AttncKernels* table() { return &kTable; }

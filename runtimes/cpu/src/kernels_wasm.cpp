@@ -6,6 +6,7 @@
 #define ATTNC_SPLIT 2
 #define ATTNC_ROWS_A_POINTER 1
 #define ATTNC_ISA_NAME "wasm"
+#define ATTNC_NO_LOW
 namespace attnc_wasm {
 namespace {
 #include "simd_wasm.h"

@@ -72,7 +72,7 @@ inline R call(Table t, Index i, A... a) {
 }
 
 enum ErrorCode : int { kFail = 1, kInvalidArgument = 2 };
-enum ElementType : int { kFloat = 1, kInt64 = 7 };
+enum ElementType : int { kFloat = 1, kInt8 = 3, kInt64 = 7, kFloat16 = 10 };
 enum AttributeType : int { kInt = 1, kInts = 2, kFloatAttribute = 3 };
 
 struct OrtCustomOp {  // unchanged since 1.17; later fields are appended and gated by `version`

@@ -23,6 +23,7 @@ const AttributeSpec kAttributes[] = {
     {ATTNC_AT(dim_qk), 1, true, 1, kWide},
     {ATTNC_AT(dim_v), 1, true, 1, kWide},
     {ATTNC_AT(out_features), 1, true, 1, kWide},
+    {ATTNC_AT(in_features), 1, true, 1, kWide},
     {ATTNC_AT(heads), 1, true, 1, kWide},
     {ATTNC_AT(q_at), 1, true, 0, kWide},
     {ATTNC_AT(k_at), 1, true, 0, kWide},

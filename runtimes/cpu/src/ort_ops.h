@@ -10,7 +10,7 @@ constexpr int kMaxOutputs = 3;
 constexpr int kMaxRank = 5;
 
 struct Params {  // every attribute that any operator has
-  int64_t out_channels, channels, hidden, reduced, dim_qk, dim_v, out_features;
+  int64_t out_channels, channels, hidden, reduced, dim_qk, dim_v, out_features, in_features;
   int64_t heads, q_at, k_at, v_at, keep, fuse, shift;
   int64_t dim, coef_topk, prune_rows;
   int64_t kernel_shape[2], strides[2], pads[4], dilations[2], grid[2];
@@ -56,10 +56,13 @@ struct OpInfo {
   int64_t (*elements)(const Params&, const Shape* in, const Shape* out, int i);
   AttncStatus (*run)(const Call&);
   const char* outputs = "f";  // one letter per output: f float, l int64
-  const char* types = "";     // the same for the inputs; those past its end are floats
+  // The same for the inputs, and h half, b 8-bit integers; those past its end are floats.
+  const char* types = "";
 };
 
-inline ElementType element_type(char letter) { return letter == 'l' ? kInt64 : kFloat; }
+inline ElementType element_type(char letter) {
+  return letter == 'l' ? kInt64 : letter == 'h' ? kFloat16 : letter == 'b' ? kInt8 : kFloat;
+}
 
 // The operators, by file.
 #define ATTNC_OP_FILES(F) \
@@ -70,8 +73,13 @@ inline ElementType element_type(char letter) { return letter == 'l' ? kInt64 : k
   F(kSparseOps, 2)        \
   F(kHeadOps, 3)
 
+// And those that WebAssembly does not have.
+#define ATTNC_ALL_OP_FILES(F) \
+  ATTNC_OP_FILES(F)           \
+  F(kLowOps, 10)
+
 #define ATTNC_DECLARE_OPS(name, count) extern const OpInfo name[count];
-ATTNC_OP_FILES(ATTNC_DECLARE_OPS)
+ATTNC_ALL_OP_FILES(ATTNC_DECLARE_OPS)
 #undef ATTNC_DECLARE_OPS
 
 extern const AttributeSpec kAttributes[];

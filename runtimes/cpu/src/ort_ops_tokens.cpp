@@ -1,23 +1,8 @@
 // The token-wise linear layers: x of any rank, channels last.
-#include "ort_ops.h"
+#include "ort_linear.h"
 
 namespace ort {
 namespace {
-
-const char* linear_shape(const Params& p, const Shape* in, Shape* out) {
-  if (in[0].rank < 1) return "x must have at least one dimension";
-  out[0] = in[0];
-  out[0].dims[out[0].rank - 1] = p.out_features;
-  return nullptr;
-}
-
-const char* add_shape(const Params& p, const Shape* in, Shape* out) {
-  if (const char* wrong = linear_shape(p, in, out)) return wrong;
-  if (in[3].rank != out[0].rank) return "r has another rank than the result";
-  for (size_t i = 0; i < out[0].rank; ++i)
-    if (!may_equal(in[3].dims[i], out[0].dims[i])) return "r has another shape than the result";
-  return nullptr;
-}
 
 const char* mlp_shape(const Params& p, const Shape* in, Shape* out) {
   if (in[0].rank < 1) return "x must have at least one dimension";
@@ -25,14 +10,6 @@ const char* mlp_shape(const Params& p, const Shape* in, Shape* out) {
   out[0] = in[0];
   out[0].dims[out[0].rank - 1] = p.channels;
   return nullptr;
-}
-
-int64_t last(const Shape& s) { return s.dims[s.rank - 1]; }
-
-int64_t rows(const Shape& s) {
-  int64_t n = 1;
-  for (size_t i = 0; i + 1 < s.rank; ++i) n *= s.dims[i];
-  return n;
 }
 
 int64_t linear_inputs(const Params& p, const Shape* in, const Shape*, int i) {
@@ -69,7 +46,7 @@ AttncStatus run_mlp(const Call& c) {
 const OpInfo kTokenOps[6] = {
     {"LinearPacked", 3, "out_features min max ", linear_shape, linear_inputs,
      run_linear<false, false, false>},
-    {"LinearAddPacked", 4, "out_features min max ", add_shape, linear_inputs,
+    {"LinearAddPacked", 4, "out_features min max ", add_shape<3>, linear_inputs,
      run_linear<false, false, true>},
     {"LinearGeluPacked", 3, "out_features ", linear_shape, linear_inputs,
      run_linear<false, true, false>},

@@ -28,8 +28,9 @@ struct Kernel {
   char node[96];
 };
 
-constexpr const char* kIsaNames[] = {"avx512", "avx2", "neon", "plain"};
-constexpr int kIsas = 4;
+constexpr const char* kIsaNames[] = {"avx512+vnni",   "avx512",   "avx2",      "plain",
+                                     "neon+fp16+dot", "neon+dot", "neon+fp16", "neon"};
+constexpr int kIsas = 8;
 
 // Published once each, never changed afterwards; a session keeps pointers to them.
 Table g_api = nullptr;
@@ -275,7 +276,7 @@ Op make(int isa, const OpInfo* info) {
 }
 
 #define ATTNC_COUNT_OPS(name, count) +count
-constexpr int kOps = ATTNC_OP_FILES(ATTNC_COUNT_OPS);
+constexpr int kOps = ATTNC_ALL_OP_FILES(ATTNC_COUNT_OPS);
 #undef ATTNC_COUNT_OPS
 
 // The operators of one instruction set. Made when first asked for: as constants they would be a tenth
@@ -285,7 +286,7 @@ Op* make_ops(int isa) {
   int at = 0;
 #define ATTNC_MAKE_OPS(name, count) \
   for (int op = 0; ops && op < count; ++op) ops[at++] = make(isa, &name[op]);
-  ATTNC_OP_FILES(ATTNC_MAKE_OPS)
+  ATTNC_ALL_OP_FILES(ATTNC_MAKE_OPS)
 #undef ATTNC_MAKE_OPS
   return ops;
 }

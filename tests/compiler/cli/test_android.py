@@ -221,10 +221,11 @@ def test_running_it_here_names_the_way_out(
 
 
 def test_a_precision_that_is_not_there_is_refused(cli: Any, tmp_path: Path) -> None:
-    options = ["--target", "android", "--precision", "fp16", "-o", tmp_path / "b"]
+    options = ["--target", "android", "--precision", "bf16", "-o", tmp_path / "b"]
     done = cli("export", "tiny_net:build", *options)
     assert done.code == 2
-    assert "android computes in fp32" in done.err
+    assert "android has no precision 'bf16'" in done.err
+    assert "fp32, fp16, int8" in done.err
     assert not (tmp_path / "b").exists()
 
 

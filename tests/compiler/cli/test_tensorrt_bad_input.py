@@ -43,9 +43,9 @@ def test_a_profile_that_is_not_there(cli: Any, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_cpu_has_one_precision(cli: Any, tmp_path: Path) -> None:
-    done = cli("export", "tiny_net:build", "--precision", "fp16", "-o", tmp_path / "b")
-    one_message(done, USAGE, "target cpu computes in fp32, not fp16", "--target tensorrt")
+def test_the_cpu_has_other_precisions(cli: Any, tmp_path: Path) -> None:
+    done = cli("export", "tiny_net:build", "--precision", "bf16", "-o", tmp_path / "b")
+    one_message(done, USAGE, "target cpu has no precision 'bf16'", "fp32, fp16, int8", "tensorrt")
     assert list(tmp_path.iterdir()) == []
     done = cli("export", "tiny_net:build", "--precision", "fp32", "-o", tmp_path / "b")
     assert done.code == 0, done.err

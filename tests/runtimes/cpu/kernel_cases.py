@@ -41,7 +41,8 @@ class Case:
             if constant:
                 tensors.append(numpy_helper.from_array(value, name))
             else:
-                inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, value.shape))
+                kind = helper.np_dtype_to_tensor_dtype(value.dtype)
+                inputs.append(helper.make_tensor_value_info(name, kind, value.shape))
         y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
         graph = helper.make_graph([node], "case", inputs, [y], tensors)
         opsets = [helper.make_opsetid("", 20), helper.make_opsetid("attnc", 1)]

@@ -53,6 +53,11 @@ KERNEL_OF = {
     "WindowAttentionPooledBare": "window_attention_f32",
     "SparseAttention": "sparse_attention_f32",
     "SparseAttentionActive": "sparse_attention_f32",
+    **{
+        f"{name}{bits}": "linear_low"
+        for name in ("Linear", "LinearAdd", "LinearGelu", "NormLinear", "NormLinearGelu")
+        for bits in ("Half", "Int8")
+    },
 }
 
 
@@ -68,7 +73,13 @@ class Host(ctypes.Structure):
 
 
 def floats(values: np.ndarray | int, offset: int = 0) -> np.ndarray:
-    """A copy (or NaN for a size) `offset` floats past a cache line, with a guard behind it."""
+    """A copy (or NaN for a size) `offset` floats past a cache line, with a guard behind it.
+
+    Halves and bytes are copied as they are, in as many floats as hold them.
+    """
+    if not isinstance(values, int) and values.dtype != np.float32 and values.itemsize < 4:
+        raw = values.tobytes()
+        values = np.frombuffer(raw + bytes(-len(raw) % 4), np.float32)
     size = values if isinstance(values, int) else values.size
     raw = np.full(size + GUARD + 16 + offset, np.nan, np.float32)
     start = (-raw.ctypes.data % 64) // 4 + offset
@@ -86,6 +97,8 @@ class Harness:
         self.lib.attnc_kernel.restype = c_void_p
         self.lib.attnc_kernel.argtypes = [c_char_p, c_int]
         self.lib.attnc_kernel_name.restype = c_char_p
+        self.lib.attnc_low.restype = c_void_p
+        self.lib.attnc_low.argtypes = [c_char_p, c_int]
         self.lib.attnc_peak.restype = c_double
         self.lib.attnc_peak.argtypes = [c_char_p, c_ssize_t, POINTER(c_float)]
         self.isa, self.fail_alloc, self.live = isa.encode(), fail_alloc, {}
@@ -127,13 +140,18 @@ class Harness:
         inputs = [floats(v, offset) for v in (case.x, *case.weights, *case.dynamic)]
         before = [v.copy() for v in inputs]
         y = floats(case.expected.size, offset)
-        arguments = _pack(case, [v.ctypes.data for v in inputs], y.ctypes.data)
+        addresses = [v.ctypes.data for v in inputs]
+        if KERNEL_OF[case.op] == "linear_low":
+            low = self.lib.attnc_low(self.isa, int(case.op.endswith("Int8")))
+            arguments = _pack_low(case, [low, *addresses], y.ctypes.data)
+        else:
+            arguments = _pack(case, addresses, y.ctypes.data)
         kernel = ctypes.CFUNCTYPE(c_int, POINTER(Host), c_void_p)(self.kernel(KERNEL_OF[case.op]))
         status = kernel(ctypes.byref(self.host), ctypes.addressof(arguments))
         assert not self.live, "scratch leaked"
         assert np.isnan(y[case.expected.size :]).all(), "output overrun"
         for now, then in zip(inputs, before, strict=True):
-            np.testing.assert_array_equal(now, then)
+            assert now.tobytes() == then.tobytes(), "input overwritten"
         return status, y[: case.expected.size].reshape(case.expected.shape)
 
     def call_kernel(
@@ -206,6 +224,16 @@ def _pack(case: Case, inputs: list[int], y: int) -> ctypes.Structure:
     else:
         sizes, reals = [x[0], x[1] * x[2], x[3], a["out_features"]], []
     return _structure([*inputs, y], sizes, reals)
+
+
+def _pack_low(case: Case, inputs: list[int], y: int) -> ctypes.Structure:
+    """AttncLinearLow."""
+    a, width = case.attributes, case.x.shape[-1]
+    sizes = [case.x.size // width, width, case.expected.shape[-1]]
+    sizes += ["Norm" in case.op, "Gelu" in case.op, case.op.endswith("Int8")]
+    lo = -np.inf if a.get("min", -1e39) < -3e38 else a["min"]
+    hi = np.inf if a.get("max", 1e39) > 3e38 else a["max"]
+    return _structure([*[*inputs, 0][:6], y], sizes, [a.get("epsilon", 0.0), lo, hi])
 
 
 def _pack_tokens(

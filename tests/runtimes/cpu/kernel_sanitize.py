@@ -10,6 +10,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 from kernel_cases import all_cases
 from kernel_harness import Harness
+from low_cases import limit, low_cases
 from registry_cases import registry_cases
 
 from attnc.runtimes.cpu.library import cpu_features
@@ -20,3 +21,7 @@ for isa in cpu_features():
         status, y = Harness(Path(sys.argv[1]), isa).call(case, offset=1)
         error = case.error(y)
         assert (status, error < 1e-5) == (0, True), (isa, name, status, error)
+    for name, case in low_cases(rng).items():
+        status, y = Harness(Path(sys.argv[1]), isa).call(case, offset=1)
+        error = case.error(y)
+        assert (status, error <= limit(case, isa)) == (0, True), (isa, name, status, error)
