@@ -84,6 +84,8 @@ struct AttncLow {
   void (*prepare)(const float* x, Int k, Int filled, float factor, void* row);
   // out[r][16] = the products of `count` rows, `stride` bytes apart, with one panel.
   void (*product)(const void* rows, Int stride, const void* panel, Int k, Int count, float* out);
+  // The same with two panels, one after the other, out[r][32]; null where that is no faster.
+  void (*pair)(const void* rows, Int stride, const void* panel, Int k, Int count, float* out);
 };
 
 enum AttncBits { kAttncHalf = 0, kAttncInt8 = 1 };

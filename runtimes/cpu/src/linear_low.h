@@ -60,16 +60,16 @@ inline void prepare_rows(const LowTask& t, Int begin, Int end, float* line, floa
   }
 }
 
-// `count` rows of results from row `row` of y, columns [j, j + n).
-inline void finish_rows(const AttncLinearLow& a, const float* out, const float* divisors, Int row,
-                        Int count, Int j, Int n) {
+// `count` rows of results from row `row` of y, columns [j, j + n), from `out`, whose rows are ld apart.
+inline void finish_rows(const AttncLinearLow& a, const float* out, Int ld, const float* divisors,
+                        Int row, Int count, Int j, Int n) {
   const V lo = set1(a.lo), hi = set1(a.hi);
   for (Int v = 0; v < n; v += W) {
     const V scale = load(a.scale + j + v), bias = load(a.bias + j + v);
     const Int left = least(W, n - v);
     for (Int r = 0; r < count; ++r) {
       const Int at = (row + r) * a.n + j + v;
-      V x = fma(mul(load(out + r * 16 + v), set1(divisors[r])), scale, bias);
+      V x = fma(mul(load(out + r * ld + v), set1(divisors[r])), scale, bias);
       if (a.residual) x = add(x, left == W ? load(a.residual + at) : loadn(a.residual + at, left));
       x = vmin(hi, vmax(lo, x));
       if (left == W)
@@ -80,21 +80,25 @@ inline void finish_rows(const AttncLinearLow& a, const float* out, const float* 
   }
 }
 
-// Rows [begin, end), which are prepared, with panels [first, last).
+// Rows [begin, end), which are prepared, with panels [first, last), two at a time where that pays.
 inline void low_panels(const LowTask& t, Int begin, Int end, const float* divisors,
                        const char* rows, Int first, Int last) {
   const AttncLinearLow& a = *t.a;
   const Int panel_bytes = (a.bits == kAttncInt8 ? ceil_div(a.k, 4) * 4 : 2 * a.k) * 16;
-  float out[kLowTile * 16];
-  for (Int p = first; p < last; ++p) {
+  float out[kLowTile * 32];
+  for (Int p = first; p < last;) {
+    const Int taken = a.low->pair && p + 2 <= last ? 2 : 1;
+    const auto product = taken == 2 ? a.low->pair : a.low->product;
     const char* panel = (const char*)a.w + p * panel_bytes;
-    const Int n = least(16, a.n - p * 16);
+    const Int n = least(16 * taken, a.n - p * 16);
     for (Int i = begin; i < end; i += kLowTile) {
       const Int count = least(kLowTile, end - i);
-      a.low->product(rows + (i - begin) * t.stride, t.stride, panel, a.k, count, out);
-      finish_rows(a, out, divisors + (i - begin), i, count, p * 16, n);
+      product(rows + (i - begin) * t.stride, t.stride, panel, a.k, count, out);
+      finish_rows(a, out, 16 * taken, divisors + (i - begin), i, count, p * 16, n);
     }
-    if (a.gelu) gelu_panel(a.y + begin * a.n + p * 16, a.n, end - begin, n);
+    for (Int v = 0; a.gelu && v < n; v += 16)
+      gelu_panel(a.y + begin * a.n + p * 16 + v, a.n, end - begin, least(16, n - v));
+    p += taken;
   }
 }
 

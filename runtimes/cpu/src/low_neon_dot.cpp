@@ -47,6 +47,6 @@ ATTNC_ARM void product(const void* rows, Int stride, const void* panel, Int k, I
 }  // namespace
 
 extern const AttncLow kDot;
-const AttncLow kDot = {1, 4, bytes_row, product};
+const AttncLow kDot = {1, 4, bytes_row, product, nullptr};
 
 }  // namespace attnc_neon

@@ -94,6 +94,6 @@ ATTNC_ARM void product(const void* rows, Int stride, const void* panel, Int k, I
 }  // namespace
 
 extern const AttncLow kFp16;
-const AttncLow kFp16 = {2, 8, halves_row, product};
+const AttncLow kFp16 = {2, 8, halves_row, product, nullptr};
 
 }  // namespace attnc_neon

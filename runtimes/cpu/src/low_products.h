@@ -85,5 +85,5 @@ inline void bytes_product(const void* rows, Int stride, const void* panel, Int k
   bytes_rows<kIntRows>((const char*)rows, stride, (const int8_t*)panel, k, count, out);
 }
 
-const AttncLow kLowHalf = {4, 1, floats_row, half_product};
-const AttncLow kLowInt8 = {1, 4, bytes_row, bytes_product};
+const AttncLow kLowHalf = {4, 1, floats_row, half_product, nullptr};
+const AttncLow kLowInt8 = {1, 4, bytes_row, bytes_product, nullptr};
