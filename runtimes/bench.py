@@ -18,6 +18,7 @@ from attnc.compiler.progress import SILENT, Progress
 from attnc.runtimes.bench_process import processes
 from attnc.runtimes.compare import compare
 from attnc.runtimes.footprint import Session, footprint
+from attnc.runtimes.limits import limits_of
 from attnc.runtimes.machine import machine_info
 from attnc.runtimes.measure import Effort, Taken, measure
 from attnc.runtimes.registry import Entry, LeftOut, Workload, find_runner
@@ -215,8 +216,14 @@ def _input_shape(work: Workload, batch: int) -> tuple[int, ...]:
 
 
 def same_model_limit(bundle: Bundle) -> float:
-    """The relative error that two runners of a bundle's model may have."""
-    return SAME_CHOOSING_MODEL if is_discontinuous(bundle) else SAME_MODEL
+    """The relative error that two runners of a bundle's model may have.
+
+    In fewer bits each of two may be off by what the precision may be.
+    """
+    least = SAME_CHOOSING_MODEL if is_discontinuous(bundle) else SAME_MODEL
+    return (
+        least if bundle.manifest.precision == "fp32" else max(least, 2 * limits_of(bundle).relative)
+    )
 
 
 def check_same_model(names: Sequence[str], outputs: Sequence[NDArray[Any]], limit: float) -> None:

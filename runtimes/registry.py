@@ -60,6 +60,14 @@ _ET = f"{_HERE}.executorch_runner"
 RUNNERS = (
     Entry("attnc", "onnxruntime", "pip install onnxruntime", f"{_HERE}.attnc_runner:from_files"),
     Entry("ort", "onnxruntime", "pip install onnxruntime", f"{_HERE}.ort_runner:from_files", True),
+    Entry(
+        "ort-int8",
+        "onnx",
+        "pip install onnx",
+        f"{_HERE}.ort_int8_runner:from_files",
+        True,
+        picky=True,
+    ),
     Entry("torch", "torch", "pip install torch", f"{_HERE}.torch_runner:from_files"),
     Entry(
         "torch-compile",
