@@ -10,8 +10,9 @@ import numpy as np
 
 from attnc.tools.gate.budget import Budgets, Case, Method
 from attnc.tools.gate.facts import Facts
-from attnc.tools.gate.questions import PEAK, START_UP, START_UP_RATIO
-from attnc.tools.gate.sampling import OURS, REFERENCE, Sitter
+from attnc.tools.gate.pairing import Pairing
+from attnc.tools.gate.questions import PEAK, START_UP, START_UP_RATIO, TWIN
+from attnc.tools.gate.sampling import BASELINE, OURS, REFERENCE, Sitter
 
 MACHINE: dict[str, Any] = {
     "cpu": "Test CPU",
@@ -22,6 +23,7 @@ MACHINE: dict[str, Any] = {
     "python": "3.11",
     "versions": {"attnc": "0.1.0", "numpy": "2.0", "onnxruntime": "1.30"},
 }
+DIGEST = "1" * 64
 COUNTERS = {
     "nodes": 46,
     "kernels": 46,
@@ -37,6 +39,7 @@ COUNTERS = {
 class FakeSitter:
     """Latencies by case, in ms; the reference takes 1 ms. `spread` is the luck of processes.
 
+    `before` is the latency of the baseline's bundle, which then sits in place of the reference.
     Cases of a run that follows `calm` sittings get `later` in place of their latency.
     """
 
@@ -44,7 +47,8 @@ class FakeSitter:
     spread: float = 0.01
     calm: int = 10**9
     later: Mapping[str, float] = field(default_factory=dict)
-    peers: Mapping[str, float] = field(default_factory=dict)
+    peers: dict[str, float] = field(default_factory=dict)
+    before: float | None = None
     sittings: int = 0
 
     def __post_init__(self) -> None:
@@ -56,7 +60,11 @@ class FakeSitter:
         return {
             case: {
                 OURS: self._turns(now[case]),
-                REFERENCE: self._turns(1.0),
+                **(
+                    {REFERENCE: self._turns(1.0)}
+                    if self.before is None
+                    else {BASELINE: self._turns(self.before)}
+                ),
                 **{peer: self._turns(ms) for peer, ms in self.peers.items()},
             }
             for case in cases
@@ -83,11 +91,30 @@ class FakeSessions:
 
 @dataclass
 class FakeLab:
-    """A `Lab` that knows everything beforehand."""
+    """A `Lab` that knows everything beforehand: the pairing by digest, what the baseline's bundle
+    takes, and what the plain export does (None: there is none)."""
 
     sitter: FakeSitter
-    known: Facts = field(default_factory=lambda: Facts(dict(COUNTERS)))
+    known: Facts = field(default_factory=lambda: Facts(dict(COUNTERS), digest=DIGEST))
     starts: FakeSessions = field(default_factory=FakeSessions)
+    pairings: Mapping[str, Pairing] = field(default_factory=dict)
+    before: float = 2.0
+    plain: float | None = None
+    kept: list[str] = field(default_factory=list)
+
+    def pair(self, case: Case, digest: str) -> Pairing:
+        found = self.pairings.get(digest, Pairing("none"))
+        if found.kind == "paired":
+            self.sitter.before = self.before
+        return found
+
+    def twin(self, case: Case) -> bool:
+        if self.plain is not None:
+            self.sitter.peers[TWIN] = self.plain
+        return self.plain is not None
+
+    def keep(self, cases: Sequence[Case]) -> None:
+        self.kept += [case.label for case in cases]
 
     def facts(self, case: Case) -> Facts:
         return self.known

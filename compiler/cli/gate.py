@@ -30,6 +30,17 @@ def gate(
             help="Measure thoroughly and write --baseline; records of other machines stay.",
         ),
     ] = False,
+    bundles: Annotated[
+        Path | None,
+        typer.Option(
+            help="The folder with the bundles that the baseline was made of; next to it, with "
+            "the ending .bundles, if not named."
+        ),
+    ] = None,
+    no_bundles: Annotated[
+        bool,
+        typer.Option("--no-bundles", help="Neither keep bundles nor compare with kept ones."),
+    ] = False,
     json: JsonOption = None,
     junit: Annotated[Path | None, typer.Option(help="Write JUnit XML.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write a summary in markdown.")] = None,
@@ -43,22 +54,25 @@ def gate(
 ) -> None:
     """Hold models against budgets and against a baseline; made for CI.
 
-    Latency is a ratio to a reference workload that is timed in turn with it; it is worse only if
-    its whole interval lies beyond the margin, and a second run says so too. Exit code 0: passed.
-    1: something got worse or is over its budget. 5: no verdict, the machine is too noisy. Without
-    a baseline only the budgets count; timings are not compared with those of another machine.
+    Latency is compared with that of the baseline's own bundle, timed in turn with the new one; it
+    is worse only if the whole interval of the ratio lies beyond the margin, and a second run says
+    so too. Exit code 0: passed. 1: something got worse or is over its budget. 5: no verdict, the
+    machine is too noisy. Without a baseline only the budgets count; without its bundles stored
+    timings do, on the class of machine that they are from.
     """
-    from attnc.compiler.cli.console import progress
+    from attnc.compiler.cli.console import note, progress
     from attnc.tools.gate.budget import load_budgets
 
     budgets = load_budgets(budget)
     known = _known(baseline, update_baseline)
+    kept = _kept(baseline, bundles, no_bundles, update_baseline)
     with progress() as shown:
-        report, record = _measured(budgets, budget, baseline, known, update_baseline, shown)
+        report = _measured(budgets, budget, baseline, known, kept, update_baseline, shown)
     _write(report, json, junit, markdown, benchmark_json)
     _tell(report, json, github_annotations)
-    if update_baseline and baseline is not None:
-        _keep(baseline, known, record, report)
+    if update_baseline:
+        done = "was not written: a baseline is made by a run that passes its budgets"
+        note(f"{baseline} {done}" if report.exit_code else f"wrote {baseline}")
     if report.exit_code:
         raise typer.Exit(report.exit_code)
 
@@ -79,14 +93,38 @@ def _known(path: Path | None, update: bool) -> Baseline | None:
     return read_baseline(path)
 
 
+def _kept(baseline: Path | None, folder: Path | None, without: bool, update: bool) -> Path | None:
+    """The folder of the bundles, None to go without. Raises UsageError."""
+    from attnc.compiler.errors import UsageError
+    from attnc.tools.gate.kept import folder_of
+
+    if folder is not None and (without or baseline is None):
+        reason = "--no-bundles is given too" if without else "there is no --baseline"
+        raise UsageError(
+            f"--bundles {folder}: {reason}", remedy="leave one of the two out, or name a baseline"
+        )
+    if without or baseline is None:
+        return None
+    found = folder or folder_of(baseline)
+    if found.exists() and not found.is_dir():
+        raise UsageError(
+            f"{found} is a file; bundles are kept in a folder",
+            where=str(found),
+            remedy="name another folder with --bundles, or go without (--no-bundles)",
+        )
+    return found
+
+
 def _measured(
     budgets: Budgets,
     file: Path,
     baseline_file: Path | None,
     baseline: Baseline | None,
+    kept: Path | None,
     update: bool,
     shown: Progress,
-) -> tuple[GateReport, Record]:
+) -> GateReport:
+    """Measure, and write the new baseline if that is wanted and all is well."""
     from attnc.runtimes.machine import machine_info
     from attnc.tools.gate.budget import case_line
     from attnc.tools.gate.gate import Setting, run_gate
@@ -100,9 +138,14 @@ def _measured(
         baseline=baseline,
         baseline_file=None if baseline_file is None else baseline_file.as_posix(),
         update=update,
+        keeps=kept is not None,
     )
-    with RealLab(budgets, file.parent, shown) as lab:
-        return run_gate(budgets, lab, setting, shown)
+    with RealLab(budgets, file.parent, shown, kept) as lab:
+        report, record = run_gate(budgets, lab, setting, shown)
+        if update and baseline_file is not None and not report.exit_code:
+            lab.keep([case for case in budgets.case if record.cases[case.label].bundle])
+            _renew(baseline_file, baseline, kept, record)
+    return report
 
 
 def _write(
@@ -158,13 +201,12 @@ def _row(result: Any) -> list[str]:
     ]
 
 
-def _keep(path: Path, known: Baseline | None, record: Record, report: GateReport) -> None:
-    """Write the baseline, unless what was measured is no good one."""
-    from attnc.compiler.cli.console import note
+def _renew(path: Path, known: Baseline | None, kept: Path | None, record: Record) -> None:
+    """Write the baseline; then let go of bundles that none of its records is made of."""
     from attnc.tools.gate.baseline import Baseline, write_baseline
+    from attnc.tools.gate.kept import prune
 
-    if report.exit_code:
-        note(f"{path} was not written: a baseline is made by a run that passes its budgets")
-        return
-    write_baseline(path, (known or Baseline()).renewed(record))
-    note(f"wrote {path}")
+    renewed = (known or Baseline()).renewed(record)
+    write_baseline(path, renewed)
+    if kept is not None:
+        prune(kept, renewed.bundles())

@@ -21,7 +21,7 @@ from attnc.tools.gate.reference import VERSION as REFERENCE
 from attnc.tools.gate.report import Pair, rounded
 
 FORMAT: Final = "attnc-gate-baseline"
-VERSION = 1
+VERSION = 2
 #: Whose version changes what a ratio to the reference workload is.
 TIMED_PACKAGES = ("onnxruntime", "numpy")
 
@@ -83,11 +83,15 @@ class Measured(Part):
 
 
 class CaseRecord(Part):
-    """One case: figures are comparable only where the settings are equal."""
+    """One case: figures are comparable only where the settings are equal.
+
+    `bundle` is the digest (SHA-256) of the bundle that was measured, if it was kept.
+    """
 
     settings: dict[str, Any]
     counters: dict[str, float]
     timings: dict[str, Measured] = Field(default={})
+    bundle: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
 
 
 class Record(Part):
@@ -117,7 +121,12 @@ class Baseline(Part):
     def renewed(self, record: Record) -> Baseline:
         """With this record in the place of that of the same class; the others stay."""
         others = [old for old in self.records if old.machine != record.machine]
-        return self.model_copy(update={"records": (*others, record)})
+        return Baseline(records=(*others, record))
+
+    def bundles(self) -> set[str]:
+        """The digests of all bundles that were kept."""
+        cases = (case for record in self.records for case in record.cases.values())
+        return {case.bundle for case in cases if case.bundle}
 
 
 def read_baseline(path: Path) -> Baseline:

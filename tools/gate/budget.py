@@ -128,7 +128,7 @@ class Method(Part):
     step: PositiveInt = 4
     most: PositiveInt = 40
     baseline_sittings: int = Field(default=40, ge=3)
-    rounds: PositiveInt = 5
+    rounds: PositiveInt = 20
     burst: PositiveInt = 5
     seconds: Positive | None = 60
     margin: float = Field(default=0.03, ge=0)

@@ -28,6 +28,7 @@ class Facts:
     accuracy: Mapping[str, float] = field(default_factory=dict)
     drop_interval: tuple[float, float] | None = None
     note: str = ""  # what has to be said of the accuracy
+    digest: str = ""  # of the bundle
 
 
 def facts_of(case: Case, bundle: Bundle, root: Path, progress: Progress) -> Facts:
@@ -38,10 +39,19 @@ def facts_of(case: Case, bundle: Bundle, root: Path, progress: Progress) -> Fact
     if case.limits.parity is not None:
         parity, wrong = parity_of(verified(bundle, progress).checks)
     if case.limits.accuracy_drop is None:
-        return Facts(counters, parity, wrong)
+        return Facts(counters, parity, wrong, digest=bundle.manifest.digest)
     found = _accuracy(case, bundle, root, progress)
     shares = {"top1": found.bundle.top1, "top5": found.bundle.top5}
-    return Facts(counters, parity, wrong, found.drop, shares, found.interval, found.note)
+    return Facts(
+        counters=counters,
+        parity=parity,
+        wrong=wrong,
+        accuracy_drop=found.drop,
+        accuracy=shares,
+        drop_interval=found.interval,
+        note=found.note,
+        digest=bundle.manifest.digest,
+    )
 
 
 def verified(bundle: Bundle, progress: Progress) -> Report:

@@ -15,11 +15,13 @@ from attnc.tools.gate.budget import Budgets, Case, Method
 from attnc.tools.gate.exact import exact_results
 from attnc.tools.gate.facts import Facts
 from attnc.tools.gate.history import History
+from attnc.tools.gate.intervals import Interval
 from attnc.tools.gate.lab import Lab
+from attnc.tools.gate.pairing import Comparisons, comparisons
 from attnc.tools.gate.questions import (
+    TWIN_RATIO,
     budget_questions,
     figures,
-    latency_against,
     session_budget_questions,
     session_figures,
     sessions_against,
@@ -36,6 +38,7 @@ from attnc.tools.gate.report import (
     verdict_of,
 )
 from attnc.tools.gate.sampling import (
+    Question,
     Questions,
     Sitter,
     Tallies,
@@ -45,10 +48,18 @@ from attnc.tools.gate.sampling import (
     suspects,
 )
 
+_NO_BASELINE = "the machine is too noisy for a baseline: no decision could rest on it"
+_WITHOUT_TIMINGS = (
+    "the machine is too noisy for stored timings; later runs need the bundles that are kept"
+)
+
 
 @dataclass(frozen=True)
 class Setting:
-    """What a run is told besides the budgets: where they stand, the machine, and the baseline."""
+    """What a run is told besides the budgets: where they stand, the machine, and the baseline.
+
+    `update` makes a new baseline, for which `keeps` says that its bundles will be kept.
+    """
 
     budget_file: str
     lines: Sequence[int]  # of the cases in that file
@@ -56,6 +67,7 @@ class Setting:
     baseline: Baseline | None = None
     baseline_file: str | None = None
     update: bool = False
+    keeps: bool = False
 
 
 def run_gate(
@@ -73,11 +85,12 @@ def run_gate(
         for case in budgets.case
         for result in exact_results(case, facts[case.label], history, budgets.gate)
     ]
-    timed, tallies = _timed(budgets, lab.timing(), history, setting, progress)
+    compared = comparisons(budgets.case, history, lab, budgets.gate)
+    timed, tallies = _timed(budgets, lab, compared, setting, progress)
     started, sessions = _sessions(budgets, lab.sessions(), history, setting, progress)
     results += [*timed, *started]
     if setting.update:
-        results += _too_rough(budgets.gate, tallies)
+        results += _too_rough(budgets.gate, tallies, setting.keeps)
     verdict = verdict_of(results)
     report = GateReport(
         verdict=verdict,
@@ -85,33 +98,37 @@ def run_gate(
         budget=setting.budget_file,
         measured=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         seconds=round(time.monotonic() - begin, 1),
-        baseline=_use(history, setting),
+        baseline=_use(history, compared, setting),
         machine=setting.machine,
         method=budgets.gate.model_dump(mode="json"),
-        cases=_case_reports(budgets.case, setting.lines, facts, tallies, sessions),
+        cases=_case_reports(budgets.case, setting.lines, facts, tallies, sessions, compared),
         results=_in_order(budgets.case, results),
     )
-    return report, _record(budgets, facts, tallies, sessions, report)
+    return report, _record(budgets, facts, tallies, sessions, report, setting.keeps)
 
 
 def _timed(
-    budgets: Budgets, sitter: Sitter, history: History, setting: Setting, progress: Progress
+    budgets: Budgets, lab: Lab, found: Comparisons, setting: Setting, progress: Progress
 ) -> tuple[list[Result], Tallies]:
     """Latency: the cases with a limit on it, and all on a CPU where a baseline is (to be) made."""
     method = budgets.gate
-    relative = "latency" in method.relative
-    questions: dict[str, list[Any]] = {}
+    questions: dict[str, list[Question]] = {}
     for case in budgets.case:
         asked = budget_questions(case.limits, method)
-        before = history.timing(case, "latency_ratio") if relative else None
-        if before is not None:
-            asked.append(latency_against(before, method))
-        if asked or (setting.update and relative and case.target == "cpu"):
+        if case.label in found.questions:
+            asked.append(found.questions[case.label])
+        recorded = setting.update and _stores_latency(case, method)
+        if recorded:
+            lab.twin(case)
+        if asked or recorded:
             questions[case.label] = asked
-    skipped = history.skipped(budgets.case, "latency", "latency_ratio") if relative else []
     fixed = method.baseline_sittings if setting.update else None
-    results, tallies = _judge(sitter, questions, method, fixed, progress)
-    return [*skipped, *results], tallies
+    results, tallies = _judge(lab.timing(), questions, method, fixed, progress)
+    return [*found.results, *results], tallies
+
+
+def _stores_latency(case: Case, method: Method) -> bool:
+    return "latency" in method.relative and case.target == "cpu"
 
 
 def _sessions(
@@ -120,7 +137,7 @@ def _sessions(
     """Start-up and memory: the cases with a limit on them, or all where the file wants them."""
     method = budgets.gate
     wanted = {"start_up", "peak"} & set(method.relative)
-    questions: dict[str, list[Any]] = {}
+    questions: dict[str, list[Question]] = {}
     for case in budgets.case:
         asked = session_budget_questions(case.limits, method)
         asked += sessions_against(partial(history.timing, case), method)
@@ -151,30 +168,45 @@ def _judge(
     return results, first
 
 
-def _too_rough(method: Method, tallies: Tallies) -> Iterable[Result]:
-    """A baseline whose interval is wider than `rule_out`: later runs would decide nothing."""
+def _too_rough(method: Method, tallies: Tallies, kept: bool) -> Iterable[Result]:
+    """Timings whose interval is wider than `rule_out`: later runs would decide nothing by them.
+
+    They make no baseline, unless bundles are kept: then it does without them.
+    """
     for case, tally in tallies.items():
-        found = figures(tally)["latency_ratio"]
-        if found.width > method.rule_out:
+        measured = figures(tally)
+        if _is_rough(measured, method):
+            found = _stored(measured)
             yield Result(
                 case=case,
                 metric="latency",
                 kind="baseline",
-                status="no-verdict",
+                status="skipped" if kept else "no-verdict",
                 value=rounded(found.value),
                 interval=pair(found),
-                reason="the machine is too noisy for a baseline: no decision could rest on it",
+                reason=_WITHOUT_TIMINGS if kept else _NO_BASELINE,
             )
 
 
-def _use(history: History, setting: Setting) -> BaselineUse:
+def _is_rough(measured: Mapping[str, Interval], method: Method) -> bool:
+    return "latency_ratio" in measured and _stored(measured).width > method.rule_out
+
+
+def _stored(measured: Mapping[str, Interval]) -> Interval:
+    """What a later run without the bundles is compared with."""
+    return measured.get(TWIN_RATIO) or measured["latency_ratio"]
+
+
+def _use(history: History, found: Comparisons, setting: Setting) -> BaselineUse:
     if setting.update:
         return BaselineUse(file=setting.baseline_file, reason="it is being made")
+    paired = "latency is compared with its bundles" if "bundle" in found.ways.values() else ""
+    said = (history.reason, paired if history.reason else "", found.reason)
     return BaselineUse(
         file=setting.baseline_file,
         timings=history.timings is not None,
         counters=history.counters is not None,
-        reason=history.reason,
+        reason="; ".join(filter(None, said)),
     )
 
 
@@ -184,6 +216,7 @@ def _case_reports(
     facts: Mapping[str, Facts],
     tallies: Tallies,
     sessions: Tallies,
+    compared: Comparisons,
 ) -> tuple[CaseReport, ...]:
     found = []
     for case, line in zip(cases, lines, strict=True):
@@ -199,6 +232,7 @@ def _case_reports(
                 line=line,
                 settings=case.settings(),
                 sittings=tallies[case.label].sittings if case.label in tallies else 0,
+                compared=compared.ways.get(case.label),
                 values={**values, **{name: rounded(i.value) for name, i in measured.items()}},
                 intervals={name: pair(interval) for name, interval in measured.items()},
             )
@@ -206,7 +240,7 @@ def _case_reports(
     return tuple(found)
 
 
-def _figures(case: str, tallies: Tallies, sessions: Tallies) -> dict[str, Any]:
+def _figures(case: str, tallies: Tallies, sessions: Tallies) -> dict[str, Interval]:
     timed: Tally | None = tallies.get(case)
     started: Tally | None = sessions.get(case)
     return {
@@ -221,20 +255,25 @@ def _record(
     tallies: Tallies,
     sessions: Tallies,
     report: GateReport,
+    keeps: bool,
 ) -> Record:
-    kept = ("latency_ratio", "start_up_ratio", "peak_mb")
+    method = budgets.gate
     cases = {}
     for case in budgets.case:
         found = _figures(case.label, tallies, sessions)
+        names = ["start_up_ratio", "peak_mb"]
+        if not (keeps and _is_rough(found, method)):
+            names += ["latency_ratio", TWIN_RATIO]
         cases[case.label] = CaseRecord(
             settings=case.settings(),
             counters=dict(facts[case.label].counters),
-            timings={name: Measured.of(found[name]) for name in kept if name in found},
+            timings={name: Measured.of(found[name]) for name in names if name in found},
+            bundle=facts[case.label].digest if keeps and _stores_latency(case, method) else None,
         )
     return Record(
         machine=MachineClass.of(report.machine),
         measured=report.measured,
-        sittings=budgets.gate.baseline_sittings,
+        sittings=method.baseline_sittings,
         cases=cases,
     )
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from attnc.tools.gate.baseline import Baseline, CaseRecord, MachineClass, Record
 from attnc.tools.gate.budget import Case
 from attnc.tools.gate.intervals import Interval
-from attnc.tools.gate.report import Result, skipped
 
 NOT_THERE = "the baseline does not have this case; add it with --update-baseline"
 OTHER_SETTINGS = "the baseline has this case with other settings"
@@ -37,8 +35,8 @@ class History:
         if newest is None:
             return cls(reason="the baseline is empty")
         reason = (
-            "the baseline is of another class of machine, so timings are not compared with it, "
-            f"counters are ({here.differences(newest.machine)})"
+            "the baseline is of another class of machine, so its timings are not used, "
+            f"its counters are ({here.differences(newest.machine)})"
         )
         return cls(None, newest, reason, newest.machine.architecture == here.architecture)
 
@@ -57,19 +55,17 @@ class History:
         other = () if self.same_files else ("file_bytes",)
         return {name: value for name, value in found.counters.items() if name not in other}
 
-    def skipped(self, cases: Sequence[Case], metric: str, timing: str) -> list[Result]:
-        """Results for the cases on a CPU whose timing cannot be compared; empty without a
-        baseline."""
-        if self.counters is None:
-            return []
-        found = []
-        for case in cases:
-            if case.target == "cpu" and self.timing(case, timing) is None:
-                known = self._of(self.counters, case)
-                why = known if isinstance(known, str) else self.reason
-                reason = why or "the baseline has no latency of this case"
-                found.append(skipped(case.label, metric, "baseline", reason))
-        return found
+    def bundle(self, case: Case) -> str | None:
+        """The digest of the bundle that the case was measured with, on this class of machine or
+        on another; None if the baseline does not say."""
+        found = (self._of(record, case) for record in (self.timings, self.counters))
+        return next((f.bundle for f in found if isinstance(f, CaseRecord) and f.bundle), None)
+
+    def why_not_timed(self, case: Case) -> str:
+        """Why the case's latency cannot be compared."""
+        known = self._of(self.counters, case)
+        reason = known if isinstance(known, str) else self.reason
+        return reason or "the baseline has no latency of this case"
 
     @staticmethod
     def _of(record: Record | None, case: Case) -> CaseRecord | str:

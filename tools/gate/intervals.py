@@ -1,8 +1,9 @@
 """Intervals of latency ratios over sittings: two-stage bootstrap, and how two of them combine.
 
-Per sitting the median over its turns of log(ours / theirs), then the mean over sittings. The luck
-of a process is bounded, so the mean of it needs about a third fewer sittings than the median of all
-samples together, as `attnc bench` takes it; what disturbs single calls is gone in the medians.
+Per turn the median of its calls, per sitting the mean of the middle half of its turns' log(ours /
+theirs), then the mean over sittings. The luck of a process is bounded, so the mean of it needs
+about a third fewer sittings than the median of all samples together, as `attnc bench` takes it;
+what disturbs single calls or turns is gone before, with a third fewer turns than a median needs.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def ratio(ours: Series, theirs: Series) -> Interval:
 
 
 def typical(ours: Series) -> Interval:
-    """The median latency in ms: the mean (of logarithms) of the sittings' medians."""
+    """The typical latency in ms: the mean (of logarithms) of the sittings' middles."""
     return _of_logs([np.log(np.median(turns, axis=1)) for turns in ours.sittings])
 
 
@@ -89,23 +90,28 @@ def compared(now: Interval, before: Interval) -> Interval:
 
 
 def _of_logs(sittings: Sequence[NDArray[np.float64]]) -> Interval:
-    """The mean over sittings of their medians, and its interval, back from logarithms."""
+    """The mean over sittings of their middles, and its interval, back from logarithms."""
     rng = np.random.default_rng(0)
     count = len(sittings)
-    pool = np.stack([_medians(turns, rng) for turns in sittings])
+    pool = np.stack([_resampled(turns, rng) for turns in sittings])
     which = rng.integers(count, size=(RESAMPLES, count))
     drawn = pool[which, rng.integers(POOL, size=(RESAMPLES, count))].mean(axis=1)
-    value = float(np.mean([np.median(turns) for turns in sittings]))
+    value = float(np.mean([_middle(turns) for turns in sittings]))
     low, high = np.percentile(drawn, [TAIL, 100 - TAIL])
     wider = _widening(count)
     below, above = wider * max(0.0, value - low), wider * max(0.0, high - value)
     return Interval(*(float(np.exp(x)) for x in (value, value - below, value + above)))
 
 
-def _medians(turns: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Medians of resampled turns of one sitting."""
-    picks = rng.integers(len(turns), size=(POOL, len(turns)))
-    return np.asarray(np.median(turns[picks], axis=1))
+def _resampled(turns: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Middles of resampled turns of one sitting."""
+    return _middle(turns[rng.integers(len(turns), size=(POOL, len(turns)))])
+
+
+def _middle(turns: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mean of the middle half of the last axis; of three the median, of two the mean."""
+    cut = (turns.shape[-1] + 1) // 4
+    return np.asarray(np.sort(turns, axis=-1)[..., cut : turns.shape[-1] - cut].mean(axis=-1))
 
 
 def _widening(count: int) -> float:

@@ -1,7 +1,8 @@
 """A machine that is as unpleasant as real ones, for measuring how good the gate is.
 
-The reference and the model each have luck per process, share the clock and the neighbours, suffer
-from neighbours differently, and lose single calls to interruptions.
+The reference, the model and the model of the baseline each have luck per process, share the clock
+and the neighbours, suffer from neighbours differently (the two models almost alike), and lose
+single calls to interruptions.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from attnc.tools.gate.intervals import Turns
-from attnc.tools.gate.sampling import OURS, REFERENCE
+from attnc.tools.gate.sampling import BASELINE, OURS, REFERENCE
 
 CASE = "simulated"
 
@@ -25,8 +26,11 @@ class Noise:
     `clock`, `drift`: how far the clock is off at a sitting's start, and moves from turn to turn.
     `arrives`, `leaves`, `depth`: chances per turn that a neighbour comes and goes, and how much it
     costs the reference; the model loses `least` to `greatest` times that, always the same in a run.
+    `turn`: deviation of a whole turn, of each on its own.
     `spread`: of single calls; `hits` of them are interrupted, with a tail of that exponent.
-    `machine`: deviation of the true ratio between two runs on machines of one class.
+    `alike`: deviation, from sitting to sitting, of what a neighbour costs the baseline's model over
+    what it costs the new one.
+    `machine`: deviation of the true ratio to the reference between two runs on machines of a class.
     """
 
     luck: float = 0.15
@@ -37,6 +41,8 @@ class Noise:
     depth: tuple[float, float] = (0.05, 0.4)
     least: float = 0.6
     greatest: float = 1.4
+    alike: float = 0.2
+    turn: float = 0.08
     spread: float = 0.012
     hits: float = 0.03
     exponent: float = 1.5
@@ -47,7 +53,8 @@ class Noise:
 class NoisyMachine:
     """A `Sitter` that invents its samples: one model that is `slower` times what it was.
 
-    `suffers` is what a neighbour costs the model against the reference.
+    `suffers` is what a neighbour costs the model against the reference; with `paired` the model of
+    the baseline sits in its place.
     """
 
     rng: np.random.Generator
@@ -56,6 +63,7 @@ class NoisyMachine:
     rounds: int
     burst: int
     noise: Noise = field(default_factory=Noise)
+    paired: bool = False
     busy: bool = False
     sittings: int = 0
 
@@ -68,16 +76,20 @@ class NoisyMachine:
         self.sittings += 1
         noise, rng = self.noise, self.rng
         lucks = 1 + rng.uniform(0, noise.luck, 2)
-        base = (self.slower * self._machine * lucks[0], lucks[1])
+        machine = 1.0 if self.paired else self._machine
+        base = (self.slower * machine * lucks[0], lucks[1])
+        other = self.suffers * np.exp(rng.normal(0, noise.alike)) if self.paired else 1.0
         clock = rng.normal(0, noise.clock)
         turns = np.empty((2, self.rounds, self.burst))
         for number in range(self.rounds):
             for who in (0, 1) if number % 2 == 0 else (1, 0):
                 clock = 0.97 * clock + rng.normal(0, noise.drift)
                 self._neighbours()
-                loss = self.busy * self._depth * (1.0 if who else self.suffers)
-                turns[who, number] = base[who] * np.exp(clock) * (1 + loss) * self._calls()
-        return {case: {OURS: turns[0], REFERENCE: turns[1]} for case in cases}
+                loss = self.busy * self._depth * (other if who else self.suffers)
+                speed = np.exp(clock + rng.normal(0, noise.turn))
+                turns[who, number] = base[who] * speed * (1 + loss) * self._calls()
+        name = BASELINE if self.paired else REFERENCE
+        return {case: {OURS: turns[0], name: turns[1]} for case in cases}
 
     def _neighbours(self) -> None:
         if self.busy:

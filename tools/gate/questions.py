@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 from attnc.tools.gate.budget import Limits, Method
 from attnc.tools.gate.intervals import Interval, compared, ratio, tail_latency, typical
-from attnc.tools.gate.sampling import OURS, REFERENCE, Question, Tally
+from attnc.tools.gate.sampling import BASELINE, OURS, REFERENCE, Question, Tally
 
 Measure = Callable[[Tally], Interval]
+#: The peer that runs the plain export of the same model, and what we are to it.
+TWIN, TWIN_RATIO = "ort", "ratio_to_ort"
 START_UP, START_UP_RATIO, PEAK = "start_up_ms", "start_up_ratio", "peak_mb"
 
 
@@ -30,9 +32,15 @@ def budget_questions(limits: Limits, method: Method) -> list[Question]:
     ]
 
 
-def latency_against(before: Interval, method: Method) -> Question:
-    """Is the latency, as a ratio to the reference workload, worse than the baseline's?"""
-    return _against("latency", ratio_to(REFERENCE), before, method.margin, method.rule_out)
+def latency_against(runner: str, before: Interval, method: Method) -> Question:
+    """Is the latency, as a ratio to another runner's, worse than the baseline's ratio?"""
+    return _against("latency", ratio_to(runner), before, method.margin, method.rule_out)
+
+
+def latency_paired(method: Method) -> Question:
+    """Is the latency worse than that of the baseline's bundle in the same sittings?"""
+    limit, clear = 1 + method.margin, 1 + method.rule_out
+    return Question("latency", "baseline", limit, clear, "x baseline", ratio_to(BASELINE))
 
 
 def session_budget_questions(limits: Limits, method: Method) -> list[Question]:
@@ -75,12 +83,10 @@ def _against(
 def figures(tally: Tally) -> dict[str, Interval]:
     """All that the samples of a case say."""
     peers = [name for name in tally.series if name not in (OURS, REFERENCE)]
-    return {
-        "latency_ms": _latency(tally),
-        "p99_ms": _tail(tally),
-        "latency_ratio": ratio_to(REFERENCE)(tally),
-        **{f"ratio_to_{name}": ratio_to(name)(tally) for name in peers},
-    }
+    found = {"latency_ms": _latency(tally), "p99_ms": _tail(tally)}
+    if REFERENCE in tally.series:
+        found["latency_ratio"] = ratio_to(REFERENCE)(tally)
+    return found | {f"ratio_to_{name}": ratio_to(name)(tally) for name in peers}
 
 
 def session_figures(tally: Tally) -> dict[str, Interval]:

@@ -13,9 +13,12 @@ from attnc.tools.gate.intervals import Interval
 from attnc.tools.gate.sampling import Question
 
 FORMAT: Final = "attnc-gate-report"
+VERSION = 2
 #: "not-confirmed": over in the first run, not in the second; it counts as passed and is told.
 Status = Literal["passed", "failed", "not-confirmed", "no-verdict", "skipped"]
 Verdict = Literal["passed", "failed", "no-verdict"]
+#: By what latency was compared: the baseline's bundle in the same sittings, or a stored ratio.
+Compared = Literal["bundle", "plain export", "reference"]
 Pair = tuple[float, float]
 
 
@@ -42,6 +45,7 @@ class CaseReport(Part):
     line: int
     settings: dict[str, Any]
     sittings: int
+    compared: Compared | None = None
     values: dict[str, float]
     intervals: dict[str, Pair]
 
@@ -59,7 +63,7 @@ class GateReport(Part):
     """The whole run."""
 
     format: Literal["attnc-gate-report"] = FORMAT
-    version: int = 1
+    version: int = VERSION
     verdict: Verdict
     exit_code: int
     budget: str

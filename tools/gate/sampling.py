@@ -14,6 +14,7 @@ from attnc.tools.gate.budget import Method
 from attnc.tools.gate.intervals import Interval, Series, Turns
 
 OURS, REFERENCE = "attnc", "reference"
+BASELINE = "baseline"  # the bundle that a baseline was made of
 #: "over": all of the interval lies above the limit; "within": all below; "open": neither.
 Answer = Literal["over", "within", "open"]
 
@@ -39,7 +40,7 @@ class Sitter(Protocol):
     """Starts everything anew and lets each runner take its turns."""
 
     def sit(self, cases: Sequence[str]) -> Mapping[str, Mapping[str, Turns]]:
-        """The turns by case and runner (`attnc`, `reference`, competitors) of one sitting."""
+        """The turns by case and runner (`attnc`, `baseline`, `reference`, peers) of one sitting."""
 
 
 @dataclass(frozen=True)

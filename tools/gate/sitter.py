@@ -1,4 +1,4 @@
-"""Real sittings: the reference, the bundles and their peers, each in a process of its own."""
+"""Real sittings: the reference, bundles old and new, and peers, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from attnc.runtimes.bench import check_same_model, same_model_limit
 from attnc.runtimes.bench_process import BenchProcess, processes
-from attnc.runtimes.measure import Effort, measure
+from attnc.runtimes.measure import Effort
 from attnc.runtimes.registry import find_runner
 from attnc.runtimes.request import Files, Request
 from attnc.tools.gate.budget import Method
 from attnc.tools.gate.intervals import Turns
+from attnc.tools.gate.questions import TWIN
 from attnc.tools.gate.reference import SHAPE
-from attnc.tools.gate.sampling import OURS, REFERENCE
+from attnc.tools.gate.sampling import BASELINE, OURS, REFERENCE
 from attnc.tools.gate.subjects import Subject
+from attnc.tools.gate.turns import one_core, take_turns
 
 #: Cases that sit together: all their processes are in memory at once.
 TOGETHER = 6
@@ -30,9 +30,12 @@ class ProcessSitter:
         self._subjects = {subject.label: subject for subject in subjects}
         self._reference, self._method = reference, method
         self._efforts: dict[tuple[int, int], Effort] = {}
+        self._held = 0
 
     def sit(self, cases: Sequence[str]) -> Mapping[str, Mapping[str, Turns]]:
-        """One sitting of these cases; those of one thread count share the reference."""
+        """One sitting of these cases; those of one thread count share the reference, which stays
+        away where nothing is asked about it."""
+        self._held += 1
         found: dict[str, Mapping[str, Turns]] = {}
         by_threads: dict[int, list[Subject]] = {}
         for case in cases:
@@ -47,35 +50,37 @@ class ProcessSitter:
         self, threads: int, place: int, subjects: Sequence[Subject]
     ) -> dict[str, Mapping[str, Turns]]:
         wanted = [_requests(subject) for subject in subjects]
-        flat = [request for requests in wanted for request in requests]
-        with processes([_reference(self._reference, threads), *flat]) as started:
-            self._warm_up(subjects, wanted, started)
+        if any(_needs_reference(subject) for subject in subjects):
+            wanted.insert(0, [_reference(self._reference, threads)])
+        flat = [request for unit in wanted for request in unit]
+        step = 1 if self._held % 2 else -1  # who starts first finds another memory than who is last
+        with one_core(threads, self._held // 2), processes(flat[::step]) as started:
+            units = _grouped(wanted, started[::step])
+            self._warm_up(subjects, wanted, units)
             effort = self._effort((threads, place), sum(process.call for process in started))
-            taken = measure(started, effort)
-        turns = [np.asarray(t.samples).reshape(effort.rounds, effort.burst) for t in taken]
-        reference, rest = turns[0], iter(turns[1:])
+            taken = take_turns(units, effort)
+        shared = {REFERENCE: taken[0][0]} if len(wanted) > len(subjects) else {}
+        ours = zip(subjects, wanted[-len(subjects) :], taken[-len(subjects) :], strict=True)
         return {
-            subject.label: {
-                REFERENCE: reference,
-                **{request.name: next(rest) for request in requests},
-            }
-            for subject, requests in zip(subjects, wanted, strict=True)
+            subject.label: {**shared, **_by_name(requests, turns)}
+            for subject, requests, turns in ours
         }
 
     def _warm_up(
         self,
         subjects: Sequence[Subject],
         wanted: Sequence[Sequence[Request]],
-        started: Sequence[BenchProcess],
+        units: Sequence[Sequence[BenchProcess]],
     ) -> None:
-        """A few calls of each; a bundle and its peers have to compute the same."""
+        """A few calls of each; a bundle and its peers have to compute the same, the baseline's
+        bundle need not: it may have had other weights."""
         calls = Effort().warmup
-        started[0].warm_up(calls)
-        rest = iter(started[1:])
-        for subject, requests in zip(subjects, wanted, strict=True):
-            outputs = [next(rest).warm_up(calls) for _ in requests]
-            names = [request.name for request in requests]
-            check_same_model(names, outputs, same_model_limit(subject.bundle))
+        outputs = [[process.warm_up(calls) for process in unit] for unit in units]
+        pairs = zip(wanted[-len(subjects) :], outputs[-len(subjects) :], strict=True)
+        for subject, (requests, found) in zip(subjects, pairs, strict=True):
+            alike = [i for i, request in enumerate(requests) if request.name != BASELINE]
+            names = [requests[i].name for i in alike]
+            check_same_model(names, [found[i] for i in alike], same_model_limit(subject.bundle))
 
     def _effort(self, group: tuple[int, int], call: float) -> Effort:
         """As much per sitting as the budget file says; slow models get fewer samples.
@@ -96,13 +101,33 @@ def _reference(model: Path, threads: int) -> Request:
     return Request(REFERENCE, factory, Files("", "", str(model)), threads, SHAPE)
 
 
+def _needs_reference(subject: Subject) -> bool:
+    """A limit on the ratio to it, or a baseline that is made or compared with by it."""
+    return subject.before is None or subject.case.limits.latency_ratio is not None
+
+
 def _requests(subject: Subject) -> list[Request]:
-    """Ours first, then the peers for which there is a limit."""
-    entries = [find_runner(name) for name in (OURS, *sorted(subject.case.limits.ratio_to))]
+    """Ours first, then the baseline's bundle, then the peers for which there is a limit."""
+    peers = {*subject.case.limits.ratio_to, *([TWIN] if subject.twin else [])}
+    entries = [find_runner(name) for name in (OURS, *sorted(peers))]
     work = subject.workloads.at(subject.shape[0])
     plain = str(work.plain()) if any(entry.takes_plain for entry in entries) else ""
     files = Files(str(work.bundle.path), str(work.source.path), plain, str(work.scratch))
-    return [
-        Request(entry.name, entry.factory, files, subject.case.threads, subject.shape)
-        for entry in entries
-    ]
+    threads, shape = subject.case.threads, subject.shape
+    found = [Request(entry.name, entry.factory, files, threads, shape) for entry in entries]
+    if subject.before is not None:
+        place = str(subject.before.path)
+        files = Files(place, place)
+        found.insert(1, Request(BASELINE, entries[0].factory, files, threads, shape))
+    return found
+
+
+def _grouped(
+    wanted: Sequence[Sequence[Request]], started: Sequence[BenchProcess]
+) -> list[list[BenchProcess]]:
+    rest = iter(started)
+    return [[next(rest) for _ in requests] for requests in wanted]
+
+
+def _by_name(requests: Sequence[Request], turns: Sequence[Turns]) -> dict[str, Turns]:
+    return {request.name: taken for request, taken in zip(requests, turns, strict=True)}

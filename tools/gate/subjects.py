@@ -20,12 +20,17 @@ from attnc.tools.gate.budget import Case
 
 @dataclass(frozen=True)
 class Subject:
-    """A case with its bundle, the shape of the pictures that it is timed on, and its peers."""
+    """A case with its bundle, the shape of the pictures that it is timed on, and its peers.
+
+    `before` is the baseline's bundle if that sits beside it; `twin` has the plain export do so.
+    """
 
     case: Case
     bundle: Bundle
     shape: tuple[int, ...]
     workloads: Workloads
+    before: Bundle | None = None
+    twin: bool = False
 
     @property
     def label(self) -> str:

@@ -1,14 +1,16 @@
 """How good the gate is on this machine: `python -m attnc.tools.gate.trial --runs 40`.
 
-Real runs of a small model against a baseline, each once as it is and once with a true slow-down in
-its kernels. The machine should have nothing else to do. `--resume` goes on with a file.
+Real runs of a small model beside the bundle of its baseline, each once as it is and once with a
+true slow-down in its kernels. The result is written after each run; `--resume` goes on with a file.
 """
 
 from __future__ import annotations
 
 import datetime
 import json
+import os
 import tempfile
+import time
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
@@ -17,10 +19,13 @@ import typer
 
 from attnc.compiler.bundle import Bundle
 from attnc.compiler.cli.console import note, write_json
+from attnc.compiler.errors import UsageError
 from attnc.compiler.progress import SILENT
 from attnc.runtimes.machine import machine_info
-from attnc.tools.gate.baseline import Baseline
+from attnc.tools.gate import kept
+from attnc.tools.gate.baseline import Baseline, CaseRecord, MachineClass, Record
 from attnc.tools.gate.budget import Budgets, Case, Method
+from attnc.tools.gate.counters import count
 from attnc.tools.gate.drill import calibrated, drilled, slower
 from attnc.tools.gate.gate import Setting, run_gate
 from attnc.tools.gate.lab import RealLab
@@ -29,51 +34,58 @@ from attnc.tools.gate.report import GateReport
 from attnc.tools.gate.simulate import CAUGHT, FALSE_ALARMS, SLOW_DOWN
 
 DEFAULT = Path(__file__).resolve().parent / "trial.json"
-#: A new baseline every so many runs: a lucky or unlucky one must not colour all of them.
-RENEW = 10
+#: What has to be the same for runs to be counted together.
+ALIKE = ("compared", "model", "image_size", "method")
 Entry = dict[str, Any]
 
 
 class Runs(Protocol):
     """What a trial is made of."""
 
-    def renew(self) -> None:
-        """A new baseline."""
-
     def run(self, slowed: bool) -> Entry:
         """One run of the gate."""
 
 
 class Trial:
-    """One model with the drill library, its baseline, and the runs so far."""
+    """One model with the drill library, and a baseline whose bundle is the same but deaf to it."""
 
-    def __init__(self, bundle: Bundle, per_mille: int, method: Method) -> None:
-        case = Case(name="drilled", bundle=str(bundle.path), target="cpu")
-        self._budgets = Budgets(gate=method, case=(case,))
-        self._machine, self._per_mille = machine_info(), per_mille
-        self._baseline: Baseline | None = None
+    def __init__(self, whole: Bundle, folder: Path, method: Method) -> None:
+        self.bundle = drilled(whole, folder / "drilled")
+        before = drilled(whole, folder / "before", deaf=True)
+        self._kept = folder / "bundles"
+        kept.keep(self._kept, [before])
+        self._case = Case(name="drilled", bundle=str(self.bundle.path), target="cpu")
+        self._budgets = Budgets(gate=method, case=(self._case,))
+        self._machine, self.per_mille = machine_info(), 0
+        self._baseline = Baseline().renewed(self._record(before))
 
-    def renew(self) -> None:
-        """A new baseline, without a slow-down."""
-        with slower(0), RealLab(self._budgets, Path.cwd(), SILENT) as lab:
-            setting = Setting("", [1], self._machine, update=True)
-            report, record = run_gate(self._budgets, lab, setting)
-        if report.exit_code:
-            note("the machine is too noisy for a baseline; the runs go on with a rough one")
-        self._baseline = Baseline().renewed(record)
+    def _record(self, before: Bundle) -> Record:
+        """Counters and the bundle; no timings: none are used where the bundle is."""
+        case = CaseRecord(
+            settings=self._case.settings(),
+            counters=count(before),
+            bundle=before.manifest.digest,
+        )
+        return Record(
+            machine=MachineClass.of(self._machine),
+            measured=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            sittings=0,
+            cases={self._case.label: case},
+        )
 
     def run(self, slowed: bool) -> Entry:
         """The gate as a user has it, on the model as it is or slowed down."""
+        begin = time.monotonic()
         setting = Setting("", [1], self._machine, self._baseline)
         with (
-            slower(self._per_mille if slowed else 0),
-            RealLab(self._budgets, Path.cwd(), SILENT) as lab,
+            slower(self.per_mille if slowed else 0),
+            RealLab(self._budgets, Path.cwd(), SILENT, self._kept) as lab,
         ):
             report, _ = run_gate(self._budgets, lab, setting)
-        return _entry(report, slowed)
+        return _entry(report, slowed, time.monotonic() - begin)
 
 
-def _entry(report: GateReport, slowed: bool) -> Entry:
+def _entry(report: GateReport, slowed: bool, seconds: float) -> Entry:
     found = next(result for result in report.results if result.metric == "latency")
     return {
         "slowed": slowed,
@@ -84,7 +96,8 @@ def _entry(report: GateReport, slowed: bool) -> Entry:
         "second_interval": found.confirmation_interval,
         "sittings": report.cases[0].sittings,
         "latency_ms": report.cases[0].values["latency_ms"],
-        "seconds": report.seconds,
+        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "seconds": round(seconds, 1),
     }
 
 
@@ -130,11 +143,20 @@ def _seen(entries: list[Entry]) -> dict[str, Any]:
     }
 
 
-def _held(path: Path) -> list[Entry]:
-    """The runs of an earlier trial."""
+def held(path: Path, facts: Entry) -> list[Entry]:
+    """The runs of an earlier trial. Raises UsageError if they were made in another way."""
     if not path.is_file():
         return []
-    loaded: list[Entry] = json.loads(path.read_text(encoding="utf-8"))["entries"]
+    document = json.loads(path.read_text(encoding="utf-8"))
+    other = [name for name in ALIKE if document.get(name) != facts[name]]
+    if other:
+        raise UsageError(
+            f"the runs in {path.name} were made in another way ({', '.join(other)} differ), so "
+            "they cannot be counted with new ones",
+            where=str(path),
+            remedy="begin anew without --resume, or name another file with --output",
+        )
+    loaded: list[Entry] = document["entries"]
     return loaded
 
 
@@ -152,39 +174,45 @@ def main(
     from attnc.compiler.cli.api import export
 
     method = Method() if sittings is None else few(sittings)
-    entries = _held(output) if resume else []
+    facts: Entry = {
+        "compared": "bundle",
+        "model": model,
+        "image_size": image_size,
+        "machine": machine_info(),
+        "method": method.model_dump(mode="json"),
+    }
+    try:
+        entries = held(output, facts) if resume else []
+    except UsageError as error:
+        note(error.render())
+        raise typer.Exit(error.exit_code) from error
     with tempfile.TemporaryDirectory(prefix="attnc-trial-") as name:
         whole = export(model, output=Path(name) / "own", image_size=image_size, measure=False)
-        bundle = drilled(whole, Path(name) / "drilled")
-        per_mille, measured = calibrated(bundle, SLOW_DOWN)
-        note(f"operators slower by {per_mille / 10:g} %, the model by {measured:.1%}")
-        facts = {
-            "model": model,
-            "image_size": image_size,
-            "slow_down": round(measured, 4),
-            "machine": machine_info(),
-            "method": method.model_dump(mode="json"),
-        }
-        document = go_on(Trial(bundle, per_mille, method), runs, entries, facts, output)
+        trial = Trial(whole, Path(name), method)
+        trial.per_mille, measured = calibrated(trial.bundle, SLOW_DOWN)
+        note(f"operators slower by {trial.per_mille / 10:g} %, the model by {measured:.1%}")
+        facts["slow_down"] = round(measured, 4)
+        document = go_on(trial, runs, entries, facts, output)
     if not document["meets_aims"]:
         raise typer.Exit(1)
 
 
 def go_on(trial: Runs, runs: int, entries: list[Entry], facts: Entry, output: Path) -> Entry:
-    """Runs of both kinds in turn until there are `runs` of each; the order changes each time."""
-    document = summarised(entries, facts)
-    first = len(entries) // 2
-    for number in range(first, runs):
-        if number % RENEW == 0 or number == first:
-            trial.renew()
-        pair = [trial.run(slowed) for slowed in ((False, True), (True, False))[number % 2]]
-        entries += pair
-        document = summarised(entries, facts)
-        write_json(document, str(output))
-        for entry in pair:
-            kind = "slowed" if entry["slowed"] else "unchanged"
-            note(f"{number + 1}/{runs} {kind}: {entry['status']}, change {entry['change']}")
-    return document
+    """Runs of both kinds in turn until there are `runs` of each; the order changes each time.
+
+    The result is written after each run, so one that is interrupted costs that run alone.
+    """
+    for number in range(runs):
+        for slowed in ((False, True), (True, False))[number % 2]:
+            if sum(entry["slowed"] == slowed for entry in entries) > number:
+                continue
+            entry = trial.run(slowed)
+            entries.append(entry)
+            write_json(summarised(entries, facts), str(output))
+            kind = "slowed" if slowed else "unchanged"
+            change, seconds = entry["change"], entry["seconds"]
+            note(f"{number + 1}/{runs} {kind}: {entry['status']}, change {change}, {seconds} s")
+    return summarised(entries, facts)
 
 
 def few(sittings: int) -> Method:

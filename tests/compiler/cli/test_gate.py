@@ -10,7 +10,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from gate_fakes import COUNTERS, MACHINE, FakeLab, FakeSitter
+from gate_fakes import COUNTERS, DIGEST, MACHINE, FakeLab, FakeSitter
 
 from attnc.tools.gate.facts import Facts
 
@@ -36,7 +36,9 @@ def budget(tmp_path: Path) -> Path:
 
 
 def lab(ms: float, spread: float = 0.01, **counters: float) -> FakeLab:
-    return FakeLab(FakeSitter({"m": ms}, spread=spread), Facts({**COUNTERS, **counters}))
+    return FakeLab(
+        FakeSitter({"m": ms}, spread=spread), Facts({**COUNTERS, **counters}, digest=DIGEST)
+    )
 
 
 @pytest.mark.parametrize(
@@ -111,6 +113,48 @@ def test_a_run_that_fails_makes_no_baseline(
     assert done.code == 1
     assert "was not written" in done.err
     assert not baseline.exists()
+
+
+def test_bundles_are_kept_with_the_baseline_unless_told_otherwise(
+    cli: Any, install: Install, budget: Path, tmp_path: Path
+) -> None:
+    baseline = tmp_path / "baseline.json"
+
+    def bundle_of(*options: object) -> tuple[Any, list[str]]:
+        measured = lab(2.0)
+        install(measured)
+        update = cli("gate", "--budget", budget, "--baseline", baseline, *options)
+        assert update.code == 0, update.err
+        held = json.loads(baseline.read_text())["records"][0]["cases"]["m"]["bundle"]
+        return held, measured.kept
+
+    assert bundle_of("--update-baseline", "--no-bundles") == (None, [])
+    assert bundle_of("--update-baseline") == (DIGEST, ["m"])
+    assert bundle_of() == (DIGEST, [])  # a run that only compares keeps nothing
+    stale = tmp_path / "baseline.bundles" / ("f" * 16)
+    stale.mkdir(parents=True)
+    (stale / "manifest.json").touch()
+    bundle_of("--update-baseline", "--no-bundles")
+    assert stale.exists()
+    bundle_of("--update-baseline")
+    assert not stale.exists()
+
+
+def test_bundle_options_that_do_not_fit(
+    cli: Any, install: Install, budget: Path, tmp_path: Path
+) -> None:
+    install(lab(2.0))
+    file = tmp_path / "file"
+    file.touch()
+    update = ["--baseline", tmp_path / "b.json", "--update-baseline"]
+    for options, says in (
+        (["--bundles", file], "there is no --baseline"),
+        ([*update, "--no-bundles", "--bundles", file], "given too"),
+        ([*update, "--bundles", file], "bundles are kept in a folder"),
+    ):
+        done = cli("gate", "--budget", budget, *options)
+        assert done.code == 2
+        assert says in " ".join(done.err.split()), done.err
 
 
 @pytest.mark.parametrize(
