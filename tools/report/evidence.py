@@ -31,7 +31,10 @@ from attnc.tools.report.rounding import figures
 
 MOST_FACTS, LONGEST_FACT = 200, 120
 #: Parts of a verification that its checks tell as well, or that have a place of their own.
-_ELSEWHERE = ("ok", "checks", "bundle", "accuracy", "passes", "repro", "stages", "selection")
+_ELSEWHERE = (
+    *("ok", "checks", "bundle", "accuracy", "passes", "repro", "stages", "selection", "keys"),
+    *("outputs", "output_units"),
+)
 _NAMES = ("digest", "model", "target", "profile", "precision")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from attnc.tools.report import labels
 from attnc.tools.report.charts import WIDTH
 from attnc.tools.report.document import Box, Example, Point, Roof
 from attnc.tools.report.drawing import Drawing, cut
@@ -31,9 +32,7 @@ def roofline(roof: Roof) -> Drawing:
     corners += [(roof.ridge, roof.gigaflops)] if first < roof.ridge < last else []
     corners.append((last, min(roof.gigaflops, last * roof.gigabytes)))
     drawing.path([(scale.x(x), scale.y(y)) for x, y in corners], "roof")
-    most = max(point.microseconds for point in roof.points)
-    for rank, point in enumerate(roof.points):
-        _mark(drawing, point, rank, most, scale)
+    _points(drawing, roof, scale, [(scale.x(x), scale.y(y)) for x, y in corners])
     return drawing
 
 
@@ -67,20 +66,32 @@ def _axes(drawing: Drawing, roof: Roof, scale: _Scale) -> None:
     drawing.text(_LEFT + 4, _TOP + 10, "GFLOP/s", "faint")
 
 
-def _mark(drawing: Drawing, point: Point, rank: int, most: float, scale: _Scale) -> None:
-    hint = (
-        f"{point.operator} {point.shapes}: {shown(point.gigaflops)} GFLOP/s, "
-        f"{shown(point.gigabytes)} GB/s, {shown(point.percent_of_roof)} percent of its ceiling"
-    )
+def _points(
+    drawing: Drawing, roof: Roof, scale: _Scale, corners: Sequence[tuple[float, float]]
+) -> None:
+    """All discs, and the names of those that take longest, where nothing is covered by them."""
+    most = max(point.microseconds for point in roof.points)
+    discs = [_disc(point, most, scale) for point in roof.points]
+    for point, disc in zip(roof.points, discs, strict=True):
+        hint = (
+            f"{point.operator} {point.shapes}: {shown(point.gigaflops)} GFLOP/s, "
+            f"{shown(point.gigabytes)} GB/s, {shown(point.percent_of_roof)} percent of its ceiling"
+        )
+        drawing.circle(disc.x, disc.y, disc.radius, "point", hint)
+    named = [(point.operator, disc) for point, disc in zip(roof.points, discs, strict=True)][:NAMED]
+    area = labels.Box(_LEFT + 2, _TOP, WIDTH - _RIGHT, _HEIGHT - _BOTTOM - 2)
+    caption = labels.Box(_LEFT, _TOP, _LEFT + 55, _TOP + 14)  # GFLOP/s
+    for label in labels.placed(named, discs, area, [caption, *labels.along(corners)]):
+        if label.leader is not None:
+            drawing.path(label.leader, "leader")
+        drawing.text(label.x, label.y, label.text, "small")
+
+
+def _disc(point: Point, most: float, scale: _Scale) -> labels.Disc:
+    """Its area grows with the time that is spent there."""
     radius = 2.5 + 5 * math.sqrt(point.microseconds / most)
     x, y = scale.x(point.flops_per_byte), scale.y(max(point.gigaflops, 1e-6))
-    drawing.circle(x, y, radius, "point", hint)
-    if rank < NAMED:
-        right = x > WIDTH * 0.6
-        offset = -radius - 3 if right else radius + 3
-        drawing.text(
-            x + offset, y + 4 + 11 * rank, point.operator, "small", "end" if right else "start"
-        )
+    return labels.Disc(x, y, radius)
 
 
 _BOX, _GAP, _STEP = 20.0, 8.0, 32.0
