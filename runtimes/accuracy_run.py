@@ -153,11 +153,14 @@ def batches(samples: tuple[Sample, ...], rule: Preprocessing) -> Iterator[Batch]
 @contextmanager
 def bundle_engine(bundle: Bundle) -> Iterator[Engine]:
     """What runs the bundle here: the kernels where this machine can load them, or its own in their
-    place; the bodies in ONNX Runtime without any; the engine for the web; for Core ML the evaluator
-    of its program. Raises MissingRuntimeError if it is not installed.
+    place; the bodies in ONNX Runtime without any, bfloat16 in float32; the engine for the
+    web; for Core ML the evaluator of its program. Raises MissingRuntimeError without it.
     """
     if bundle.manifest.coreml is not None:
         yield _evaluator(bundle)
+        return
+    if bundle.manifest.precision == "bf16":
+        yield _float32_bodies(bundle)
         return
     mode, runner = _runner(bundle)
     name, logits = runner.inputs[0].name, runner.outputs[0].name
@@ -176,6 +179,13 @@ def _runner(bundle: Bundle) -> tuple[str, Runner]:
     if kernels is None:
         return "bodies", AttncRunner(bundle, kernels=False)
     return kernels.mode, AttncRunner(bundle, library=kernels.library)
+
+
+def _float32_bodies(bundle: Bundle) -> Engine:
+    """ONNX Runtime has no bfloat16 on processors: float32, with weights as bfloat16 has them."""
+    from attnc.runtimes.tensorrt.parity import runner
+
+    return Engine("bodies-float32", runner(bundle.model_path, "bf16"), _size(bundle))
 
 
 def _evaluator(bundle: Bundle) -> Engine:

@@ -22,7 +22,7 @@ _BLOCK = re.compile(
 )
 # A benchmark as long as its figures deserve has no place in a test.
 _SHORT = {
-    "bench": ("--rounds", "2", "--burst", "1", "--footprint", "1"),
+    "bench": ("--sittings", "1", "--rounds", "2", "--burst", "1", "--footprint", "1"),
     "crossover": ("--quick", "--keep", "0.5", "--image-size", "112", "--batch", "1"),
 }
 
