@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from attnc.runtimes.compare import RELATIVE_LIMIT, Comparison
+from attnc.runtimes.proof.blocks import Stage
+from attnc.runtimes.proof.outputs import UNITS, Measured
 
 Status = Literal["verified", "failed", "build-only", "not-verified"]
 
@@ -33,9 +35,12 @@ class Check:
 
 @dataclass
 class Report:
-    """All checks of a bundle; for TensorRT also the engines that were built, and the plain ones."""
+    """All checks of a bundle, and its outputs and stages in all measures, which inform and decide
+    nothing; for TensorRT also the engines that were built, and the plain ones."""
 
     checks: list[Check] = field(default_factory=list)
+    outputs: list[Measured] = field(default_factory=list)
+    stages: list[Stage] = field(default_factory=list)
     builds: list[dict[str, Any]] = field(default_factory=list)
     baseline: list[dict[str, Any]] = field(default_factory=list)
 
@@ -47,7 +52,15 @@ class Report:
 
     def as_json(self) -> dict[str, Any]:
         """The JSON document of `attnc verify`."""
-        document = {"ok": self.ok, "checks": [check.as_json() for check in self.checks]}
+        document: dict[str, Any] = {
+            "ok": self.ok,
+            "checks": [check.as_json() for check in self.checks],
+        }
+        if self.outputs:
+            measured = [one.as_json() for one in self.outputs]
+            document |= {"outputs": measured, "output_units": UNITS}
+        if self.stages:
+            document["stages"] = [stage.as_json() for stage in self.stages]
         engines = {"builds": self.builds, "baseline": self.baseline}
         return document | {name: found for name, found in engines.items() if found}
 

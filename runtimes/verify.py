@@ -27,6 +27,7 @@ from attnc.runtimes.kernels_here import Kernels, kernels_here
 from attnc.runtimes.ort_parity import ort_format_check
 from attnc.runtimes.photos import NONE_HERE, find_photos
 from attnc.runtimes.preprocess import load_picture, preprocess
+from attnc.runtimes.proof.outputs import Measured
 from attnc.runtimes.runner import Runner
 from attnc.runtimes.tolerance import Tolerance, tolerance_of
 
@@ -67,7 +68,7 @@ def verify(
     library = None if kernels is None else kernels.library
     for mode, runner in _modes(bundle, kernels):
         progress.stage(f"parity on the {mode}", len(cases))
-        report.checks += _run_cases(mode, runner, cases, tolerance, progress)
+        report.checks += _run_cases(mode, runner, cases, tolerance, report.outputs, progress)
         if cases and tolerance.discontinuous and not mode.startswith("engine"):
             name = f"choices/{cases[0].name}/{mode}"
             given = cases[0].array
@@ -82,7 +83,7 @@ def verify(
         progress.stage("the other formats")
 
         def run(mode: str, runner: Runner) -> list[Check]:
-            return _run_cases(mode, runner, cases, tolerance, progress)
+            return _run_cases(mode, runner, cases, tolerance, report.outputs, progress)
 
         report.checks += format_checks(bundle, run)
     return report
@@ -128,13 +129,19 @@ def _modes(bundle: Bundle, kernels: Kernels | None) -> Iterator[tuple[str, Runne
 
 
 def _run_cases(
-    mode: str, runner: Runner, cases: list[Case], tolerance: Tolerance, progress: Progress
+    mode: str,
+    runner: Runner,
+    cases: list[Case],
+    tolerance: Tolerance,
+    measured: list[Measured],
+    progress: Progress,
 ) -> list[Check]:
     checks = []
-    name = runner.inputs[0].name
+    name, result = runner.inputs[0].name, runner.outputs[0].name
     for case in cases:
-        output = runner.infer({name: case.array})[runner.outputs[0].name]
+        output = runner.infer({name: case.array})[result]
         distance = compare(output, case.expected)
+        measured.append(Measured.of(result, case.name, mode, output, case.expected))
         limit = tolerance.limit(case.expected)
         checks.append(
             parity_check(f"parity/{case.name}/{mode}", distance, limit, note=tolerance.note)

@@ -42,8 +42,8 @@ def first_wrong_block(bundle: Bundle) -> Place | None:
     if found.cosine >= min(LEAST, limits_of(bundle).cosine or LEAST):
         return None
     for stage in watched.compared():
-        distance = stage.distance
-        if distance is None or not distance.cosine >= STAGE_COSINE:
-            error = float("inf") if distance is None else distance.relative
-            return Place.named(stage.name, error, 1 - STAGE_COSINE)
+        metrics = stage.metrics
+        if metrics is None or not metrics.cosine >= STAGE_COSINE:
+            error = float("inf") if metrics is None else metrics.max_relative
+            return Place.named(stage.module, error, 1 - STAGE_COSINE)
     return Place.named("the head", found.relative, 1 - STAGE_COSINE)

@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 
     from attnc.compiler.pipeline import Pass
     from attnc.compiler.trace.traced import TracedModel
+    from attnc.runtimes.proof.blocks import Stage
+    from attnc.runtimes.proof.key_choices import KeyAgreement
+    from attnc.runtimes.proof.keys import Keys
     from attnc.runtimes.proof.passes import PassCheck, PassChecker
     from attnc.runtimes.proof.selection import StageAgreement
-    from attnc.runtimes.proof.stages import Stage
 
 #: Of the inputs that every graph runs on.
 SEEDS = (0, 11)
@@ -91,13 +93,16 @@ def check_passes(
 
 @dataclass
 class Depth:
-    """What `attnc verify --stages` found: blocks, selections, and the error with these forced."""
+    """What `attnc verify --stages` found: blocks, selections of tokens and of keys, and the error
+    without and with these forced."""
 
     stages: list[Stage] = field(default_factory=list)
     selection: list[StageAgreement] = field(default_factory=list)
     forced: float | None = None
     free: float | None = None
     said: str = ""
+    keys: list[KeyAgreement] = field(default_factory=list)
+    forced_keys: float | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The document's entries."""
@@ -106,6 +111,8 @@ class Depth:
             "selection": [stage.as_json() for stage in self.selection],
             "relative_error": self.free,
             "relative_error_with_forced_selection": self.forced,
+            "keys": [layer.as_json() for layer in self.keys],
+            "relative_error_with_forced_keys": self.forced_keys,
             "said": self.said,
         }
 
@@ -130,19 +137,35 @@ def look_into(bundle: Bundle, progress: Progress = SILENT) -> Depth:
     options = session_options(None, library)
     got = next(iter(infer(open_session(bundle.model_path, options), feed).values()))
     depth.free = measure(got, expected).max_relative
-    ranked = selection.rankings_of(source, feed)
-    kept = selection.kept_by(model, library, feed)
-    if not kept:
-        depth.said = "no operator of the bundle selects tokens"
-        return depth
     try:
-        depth.selection = selection.agreement(ranked, kept)
+        kept = selection.kept_by(model, library, feed)
+        if kept:
+            ranked = selection.rankings_of(source, feed)
+            depth.selection = selection.agreement(ranked, kept)
+            exact = selection.forced(model, library, feed, ranked)
+            depth.forced = measure(exact, expected).max_relative
+        keys = _keys(given, model, library)
+        if keys is not None:
+            depth.keys = list(keys.layers)
+            depth.forced_keys = measure(keys.forced, expected).max_relative
+        if not kept and keys is None:
+            depth.said = "no operator of the bundle selects tokens or keys"
     except ValueError as error:
         depth.said = str(error)
-        return depth
-    exact = selection.forced(model, library, feed, ranked)
-    depth.forced = measure(exact, expected).max_relative
     return depth
+
+
+def _keys(given: Traced, bundle: ir.Model, library: Path | None) -> Keys | None:
+    """The keys that the bundle keeps against the source's; None if it chooses none."""
+    from attnc.compiler.pipeline import run_pipeline
+    from attnc.passes.pipelines import default
+    from attnc.runtimes.proof import keys
+
+    if not any(keys.is_sparse(node) for node in bundle.graph):
+        return None
+    fused = given.traced.model.clone()
+    run_pipeline(fused, default())
+    return keys.compare_keys(bundle, library, given.feed, keys.choices_of(fused, given.feed))
 
 
 def bundle_graph(bundle: Bundle) -> ir.Model:

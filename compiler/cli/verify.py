@@ -66,6 +66,7 @@ def verify(
     from attnc.compiler.cli.verify_proof import Wanted, add_proof
     from attnc.compiler.errors import ExitCode
     from attnc.runtimes.limits import overridden
+    from attnc.runtimes.proof.outputs import COLUMNS, table
     from attnc.tools.trust.signing import check_bundle
 
     opened = Bundle.open(bundle)
@@ -85,6 +86,9 @@ def verify(
             for c in report.checks
         ]
         print_table(opened.manifest.model, ["check", "status", "value", "limit", "reason"], rows)
+        if report.outputs:
+            title = "outputs against the source, the worst of all inputs"
+            print_table(title, [*COLUMNS], table(report.outputs))
         print_accuracy(accuracy)
     note("verified" if report.ok else "NOT verified")
     if not report.ok:

@@ -13,6 +13,7 @@ from attnc.compiler.progress import Progress
 if TYPE_CHECKING:
     from attnc.compiler.cli.proving import Depth
     from attnc.runtimes.checks import Check, Report
+    from attnc.runtimes.proof.key_choices import KeyAgreement
     from attnc.runtimes.proof.passes import PassCheck
 
 
@@ -76,6 +77,8 @@ def _depth_checks(depth: Depth) -> list[Check]:
     checks = []
     for stage in depth.stages:
         m = stage.metrics
+        if m is None:
+            continue
         reason = f"cosine {m.cosine:.7f}, SQNR {m.sqnr_db:.0f} dB"
         checks.append(Check(f"stage/{stage.module}", "verified", m.max_relative, None, reason))
     for one in depth.selection:
@@ -85,9 +88,33 @@ def _depth_checks(depth: Depth) -> list[Check]:
             reason += f"; {one.flipped} flipped, {near}"
         status: Any = "verified" if one.near else "failed"
         checks.append(Check(f"selection/stage{one.stage}", status, one.jaccard, None, reason))
-    if depth.forced is not None:
-        good = depth.forced <= RELATIVE_LIMIT
-        reason = f"with the source's selection forced; {depth.free:.1e} without"
-        status = "verified" if good else "failed"
-        checks.append(Check("selection/forced", status, depth.forced, RELATIVE_LIMIT, reason))
+    checks += [_key_check(layer) for layer in depth.keys]
+    forced = (("selection", depth.forced), ("keys", depth.forced_keys))
+    for name, error in forced:
+        if error is not None:
+            reason = f"with the source's {name} forced; {depth.free:.1e} without"
+            status = "verified" if error <= RELATIVE_LIMIT else "failed"
+            checks.append(Check(f"{name}/forced", status, error, RELATIVE_LIMIT, reason))
     return checks
+
+
+def _key_check(one: KeyAgreement) -> Check:
+    """The mean Jaccard index; fails where a query of a forced run keeps a key that is no near-tie.
+
+    Where other tokens had been pruned before, it proves nothing.
+    """
+    from attnc.runtimes.checks import Check
+
+    reason = (
+        f"Jaccard index of {one.keep} kept keys, {one.queries} queries and heads; least lead at "
+        f"the cut {one.margin:.1e}"
+    )
+    if one.flipped:
+        reason += f"; {one.flipped} keep others"
+    if one.forced_flipped:
+        near = "near-ties" if one.explained else f"no near-ties: {one.gap:.1e} from the cut"
+        reason += f"; {one.forced_flipped} behind forced layers, {near}"
+    status: Any = "verified" if one.explained else "failed"
+    if not one.comparable:
+        status, reason = "not-verified", f"{reason}; other tokens had been pruned before"
+    return Check(f"keys/{one.layer}", status, one.jaccard, None, reason)

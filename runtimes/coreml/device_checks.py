@@ -16,6 +16,7 @@ from attnc.runtimes.compare import compare
 from attnc.runtimes.coreml.device import CoremlRunner, available, mac_info
 from attnc.runtimes.coreml.device_values import numbers
 from attnc.runtimes.coreml.types import Array
+from attnc.runtimes.proof.outputs import Measured
 from attnc.runtimes.verify import closest_classes
 
 PREDICT = "coreml.predict"
@@ -42,11 +43,13 @@ def check_on_device(
     note: str = "",
     units: str = "all",
     progress: Progress = SILENT,
+    measured: list[Measured] | None = None,
 ) -> list[Check]:
     """The checks `coreml.parity.<case>` and, for photographs, `coreml.top1.<case>`.
 
-    `limit` gives the largest relative error for an expected output, `note` why. Where Core ML
-    cannot predict there is one check, not verified; where it refuses the package one that failed.
+    `limit` gives the largest relative error for an expected output, `note` why; outputs are added
+    to `measured`. Where Core ML cannot predict there is one check, not verified; where it refuses
+    the package one that failed.
     """
     reason = available()
     if reason:
@@ -58,7 +61,7 @@ def check_on_device(
     try:
         with CoremlRunner(package_path, units) as runner:
             for case in cases:
-                checks += _check_case(runner, case, limit(case.expected), words)
+                checks += _check_case(runner, case, limit(case.expected), words, measured)
                 progress.advance()
     except MissingRuntimeError as error:
         return [Check(PREDICT, "not-verified", reason=error.message)]
@@ -67,7 +70,13 @@ def check_on_device(
     return checks
 
 
-def _check_case(runner: CoremlRunner, case: DeviceCase, limit: float, note: str) -> list[Check]:
+def _check_case(
+    runner: CoremlRunner,
+    case: DeviceCase,
+    limit: float,
+    note: str,
+    measured: list[Measured] | None,
+) -> list[Check]:
     name = f"coreml.parity.{case.name}"
     try:
         outputs = runner.infer({runner.inputs[0].name: case.given})
@@ -78,6 +87,8 @@ def _check_case(runner: CoremlRunner, case: DeviceCase, limit: float, note: str)
         shapes = f"{list(output.shape)}, not {list(case.expected.shape)}"
         return [Check(name, "failed", None, limit, f"the output has shape {shapes}")]
     distance = compare(output, case.expected)
+    if measured is not None:
+        measured.append(Measured.of("logits", case.name, "coreml", output, case.expected))
     checks = [parity_check(name, distance, limit, note)]
     if case.photo:
         near = closest_classes(case.expected) <= limit

@@ -18,6 +18,7 @@ from attnc.runtimes.coreml.device_checks import DeviceCase, check_on_device
 from attnc.runtimes.coreml.device_latency import measure_units
 from attnc.runtimes.coreml.device_plan import NEURAL_ENGINE, placement
 from attnc.runtimes.measure import Effort
+from attnc.runtimes.proof.outputs import Measured
 
 PLAN, LATENCY = "coreml.plan", "coreml.latency"
 #: A glance; `attnc bench` measures.
@@ -30,9 +31,10 @@ def device_checks(
     limit: Callable[[Any], float],
     note: str = "",
     progress: Progress = SILENT,
+    measured: list[Measured] | None = None,
 ) -> list[Check]:
     """`check_on_device`, and one line each for the plan and the latency on all compute units."""
-    checks = check_on_device(package_path, cases, limit, note, progress=progress)
+    checks = check_on_device(package_path, cases, limit, note, progress=progress, measured=measured)
     reason = available()
     if reason:
         return [*checks, *(Check(name, "not-verified", reason=reason) for name in (PLAN, LATENCY))]

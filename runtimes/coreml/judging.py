@@ -23,6 +23,8 @@ from attnc.runtimes.coreml.program import Operation
 from attnc.runtimes.coreml.rankings import Rankings, first_swap
 from attnc.runtimes.coreml.stages import Stages, stage_outputs
 from attnc.runtimes.limits import limits_of
+from attnc.runtimes.proof.blocks import Stage
+from attnc.runtimes.proof.outputs import Measured
 from attnc.runtimes.reference import half_function
 from attnc.runtimes.tolerance import Tolerance, tolerance_of
 from attnc.runtimes.verify import closest_classes
@@ -56,6 +58,7 @@ class Judge:
         self.cases = (*recorded, *live)
         self._own: float | None = None
         self.rankings: dict[str, Rankings] = {}  # of float32, by case
+        self.measured: list[Measured] = []
         pairs = [(case.array, case.expected) for case in recorded]
         self.tolerance: Tolerance = tolerance_of(
             bundle, reference, pairs, [case.array for case in live]
@@ -80,7 +83,12 @@ class Judge:
         for case in self.cases:
             rankings = Rankings()
             see = _both(rankings, watch if case is self.cases[0] else None)
-            distance = compare(evaluate(package, case.given, see), case.expected)
+            output = evaluate(package, case.given, see)
+            distance = compare(output, case.expected)
+            mode = f"evaluator-{precision}"
+            self.measured.append(
+                Measured.of(logits_of(package), case.name, mode, output, case.expected)
+            )
             if precision == "fp32":
                 self.rankings[case.name] = rankings
             each.append(self._check(f"{name}/{case.name}", case, distance, precision, rankings))
@@ -173,22 +181,22 @@ def _both(one: Watch, other: Watch | None) -> Watch:
     return watch
 
 
-def stage_checks(watched: Stages | None) -> list[Check]:
+def stage_checks(stages: Sequence[Stage] | None) -> list[Check]:
     """Where the program parts from the source: informs, the logits decide.
 
     One check of each stage that was found, and one line of those that were not.
     """
-    if watched is None:
+    if stages is None:
         reason = "the source is no torch module whose stages could be watched"
         return [Check("mlprogram.stages", "not-verified", reason=reason)]
     checks, lost = [], []
-    for stage in watched.compared():
-        distance = stage.distance
-        if distance is None or not distance.cosine >= STAGE_COSINE:
-            lost.append(stage.name)
+    for stage in stages:
+        found = stage.metrics
+        if found is None or not found.cosine >= STAGE_COSINE:
+            lost.append(stage.module)
             continue
-        name, note = f"mlprogram.stage/{stage.name}", f"cosine; relative {distance.relative:.1e}"
-        checks.append(Check(name, "verified", distance.cosine, STAGE_COSINE, note))
+        name, note = f"mlprogram.stage/{stage.module}", f"cosine; relative {found.max_relative:.1e}"
+        checks.append(Check(name, "verified", found.cosine, STAGE_COSINE, note))
     if lost:
         reason = f"no value is the output of {', '.join(lost)}: fused over its border, or wrong"
         checks.append(Check("mlprogram.stages", "not-verified", reason=reason))
@@ -217,5 +225,9 @@ def evaluate(package: Package, given: Any, watch: Watch | None = None) -> Array:
     if isinstance(given, np.ndarray):
         given = given.astype(np.float16 if feature.dtype == "fp16" else np.float32)
     results = Evaluator(package).run({feature.name: given}, watch)
-    tensors = [f.name for f in package.outputs if f.kind == "tensor"]
-    return np.asarray(results[tensors[-1]], np.float32)
+    return np.asarray(results[logits_of(package)], np.float32)
+
+
+def logits_of(package: Package) -> str:
+    """The name of the logits: the last of its outputs that are tensors."""
+    return [feature.name for feature in package.outputs if feature.kind == "tensor"][-1]

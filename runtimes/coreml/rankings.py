@@ -15,6 +15,7 @@ import numpy as np
 
 from attnc.runtimes.coreml.program import Operation
 from attnc.runtimes.coreml.types import Array
+from attnc.runtimes.proof.tokens import Tokens
 
 #: Scores that differ by less than this share of the cut may swap their ranks in float16.
 NEAR = 2e-2
@@ -53,12 +54,12 @@ def first_swap(one: Rankings, other: Rankings) -> Swap | None:
 
     Later rankings work on other tokens by then, and are not compared.
     """
-    known_one, known_other = _Tokens(), _Tokens()
+    known_one, known_other = Tokens(), Tokens()
     for name, mine in one.found.items():
         theirs = other.found.get(name)
         if theirs is None or theirs[1].shape != mine[1].shape:
             continue
-        pairs = list(zip(known_one.rows(mine), known_other.rows(theirs), strict=True))
+        pairs = list(zip(_rows(known_one, mine), _rows(known_other, theirs), strict=True))
         gaps = [gap for a, b in pairs for gap in (*_gaps(a, b), *_gaps(b, a))]
         if gaps:
             chosen = int(mine[1].size)
@@ -66,31 +67,12 @@ def first_swap(one: Rankings, other: Rankings) -> Swap | None:
     return None
 
 
-class _Tokens:
-    """Which tokens of the picture the places of the last ranking are."""
-
-    def __init__(self) -> None:
-        self.held: list[Array] = []
-
-    def rows(self, ranking: tuple[Array, Array]) -> list[tuple[Array, Array]]:
-        """Values and tokens of each row that was ranked; afterwards these are the tokens."""
-        values, places = (part.reshape(-1, part.shape[-1]) for part in ranking)
-        if len(self.held) == len(places) and all(map(_follows, self.held, places)):
-            tokens = [_at(held, row) for held, row in zip(self.held, places, strict=True)]
-        else:
-            tokens = list(places)
-        self.held = tokens
-        return list(zip(values, tokens, strict=True))
-
-
-def _follows(held: Array, places: Array) -> bool:
-    """Whether these places can be among the tokens held, and the one that the rest is fused to."""
-    return int(places.max()) <= len(held) and len(places) <= len(held) + 1
-
-
-def _at(held: Array, places: Array) -> Array:
-    """The tokens at these places; the one behind the last is none of the picture's."""
-    return np.append(held, -1 - len(held))[places]
+def _rows(known: Tokens, ranking: tuple[Array, Array]) -> list[tuple[Array, Array]]:
+    """Values and tokens of each row that was ranked; afterwards these are the tokens known."""
+    values, places = (part.reshape(-1, part.shape[-1]) for part in ranking)
+    if not known.can_hold(places):
+        known.forget()
+    return list(zip(values, known.keep(places), strict=True))
 
 
 def _gaps(mine: Sequence[Any], theirs: Sequence[Any]) -> list[float]:

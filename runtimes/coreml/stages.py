@@ -7,14 +7,15 @@ for among the last values that the program made for it, in the layout that the p
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from attnc.runtimes.compare import Comparison, compare
+from attnc.runtimes.compare import compare
 from attnc.runtimes.coreml.program import Operation
+from attnc.runtimes.proof.blocks import Stage, block_of
+from attnc.runtimes.proof.metrics import measure
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,14 +25,6 @@ Array = NDArray[Any]
 LAST = 4
 #: Stages deeper than this are parts of a block.
 DEEPEST = 4
-
-
-@dataclass(frozen=True)
-class Stage:
-    """How far a stage's output is from the nearest of its values; None if none has its size."""
-
-    name: str
-    distance: Comparison | None
 
 
 def stage_outputs(module: nn.Module, array: NDArray[np.float32]) -> dict[str, Array]:
@@ -60,8 +53,7 @@ def stage_outputs(module: nn.Module, array: NDArray[np.float32]) -> dict[str, Ar
 
 def _stages(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     for name, part in module.named_modules():
-        steps = name.split(".")
-        if name and len(steps) <= DEEPEST and (len(steps) == 1 or steps[-1].isdigit()):
+        if name and name.count(".") < DEEPEST and block_of(name) == name:
             yield name, part
 
 
@@ -72,7 +64,7 @@ class Stages:
         self, outputs: Mapping[str, Array], origins: Mapping[str, Mapping[str, str]]
     ) -> None:
         self.outputs, self.origins = outputs, origins
-        self.kept: dict[str, list[Array]] = {name: [] for name in outputs}
+        self.kept: dict[str, list[tuple[str, Array]]] = {name: [] for name in outputs}
 
     def __call__(self, operation: Operation, results: tuple[Array, ...]) -> None:
         """See `Evaluator.run`."""
@@ -81,22 +73,26 @@ class Stages:
         for count in range(1, len(steps) + 1):
             values = self.kept.get(".".join(steps[:count]))
             if values is not None:
-                values += [result for result in results if result.dtype.kind == "f"]
+                floats = [result for result in results if result.dtype.kind == "f"]
+                values += [(operation.name, result) for result in floats]
                 del values[:-LAST]
 
     def compared(self) -> list[Stage]:
-        """Each stage with its nearest value."""
-        return [Stage(name, _nearest(out, self.kept[name])) for name, out in self.outputs.items()]
+        """Each stage with its nearest value; without metrics if none has its size."""
+        return [_nearest(name, out, self.kept[name]) for name, out in self.outputs.items()]
 
 
-def _nearest(output: Array, values: list[Array]) -> Comparison | None:
+def _nearest(module: str, output: Array, values: list[tuple[str, Array]]) -> Stage:
     found = [
-        compare(value.astype(np.float32), laid)
-        for value in values
+        (name, value.astype(np.float32), laid)
+        for name, value in values
         if value.size == output.size
         for laid in _layouts(output, value.shape)
     ]
-    return min(found, key=lambda distance: distance.relative, default=None)
+    if not found:
+        return Stage(module, "", None)
+    name, value, laid = min(found, key=lambda one: compare(one[1], one[2]).relative)
+    return Stage(module, name, measure(value, laid))
 
 
 def _layouts(output: Array, shape: tuple[int, ...]) -> Iterator[Array]:

@@ -66,12 +66,17 @@ def verify_coreml(
     stages = judge.stages(read_origins(bundle.path / ORIGINS))
     report.checks += judge.parity(package, precision, progress, watch=stages)
     report.checks += twin
-    report.checks += stage_checks(stages)
+    compared = None if stages is None else stages.compared()
+    report.checks += stage_checks(compared)
+    report.stages += compared or []
     progress.stage("Core ML itself")
     given = [DeviceCase(c.name, c.given, c.expected, c.photo) for c in judge.cases]
     allowed_half = limits_of(bundle).relative
     limit = (lambda expected: allowed_half) if half else judge.tolerance.limit
-    report.checks += device_checks(path, given, limit, judge.tolerance.note, progress)
+    report.checks += device_checks(
+        path, given, limit, judge.tolerance.note, progress, judge.measured
+    )
+    report.outputs += judge.measured
     return report
 
 

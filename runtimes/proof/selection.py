@@ -22,6 +22,7 @@ from attnc.compiler.ops.registry import attach_functions
 from attnc.runtimes.onnx_session import infer, open_session, session_options
 from attnc.runtimes.proof.float64 import compute64
 from attnc.runtimes.proof.nodes import observe
+from attnc.runtimes.proof.tokens import Tokens
 
 Array = NDArray[Any]
 #: Two scores of float32 that differ by less than this share are a tie.
@@ -87,13 +88,12 @@ def agreement(source: Sequence[Ranking], kept: Sequence[Array]) -> list[StageAgr
     if [r.kept.shape for r in source] != [k.shape for k in kept]:
         raise ValueError("source and bundle select at different stages")
     stages = []
-    known_source: list[Array] = []
-    known_bundle: list[Array] = []
+    in_source, in_bundle = Tokens(), Tokens()
     for stage, (ranking, places) in enumerate(zip(source, kept, strict=True)):
-        mine = _followed(known_source, ranking.kept)
-        theirs = _followed(known_bundle, places)
-        stages.append(_stage(stage, ranking, mine, theirs, known_source))
-        known_source, known_bundle = mine, theirs
+        pictures, count = ranking.scores.shape
+        before = in_source.at(np.tile(np.arange(count), (pictures, 1)))
+        mine, theirs = in_source.keep(ranking.kept), in_bundle.keep(places)
+        stages.append(_stage(stage, ranking, mine, theirs, before))
     return stages
 
 
@@ -124,29 +124,18 @@ def _keep(graph: ir.Graph, node: ir.Node, places: Array) -> None:
     ir.convenience.replace_all_uses_with(node.outputs[1], held, replace_graph_outputs=True)
 
 
-def _followed(known: Sequence[Array], places: Array) -> list[Array]:
-    """Of each picture the patches at these places; a fused token is -1."""
-    if not known:
-        return list(places)
-    return [
-        np.append(held, -1)[np.minimum(row, len(held))]
-        for held, row in zip(known, places, strict=True)
-    ]
-
-
 def _stage(
     stage: int,
     ranking: Ranking,
     mine: Sequence[Array],
     theirs: Sequence[Array],
-    known: Sequence[Array],
+    before: Sequence[Array],
 ) -> StageAgreement:
+    """`mine` and `theirs` are the patches kept of each picture, `before` those that were ranked."""
     jaccard, margin, flipped = 1.0, 1.0, 0
     gaps: list[float] = []
     for picture, (a, b) in enumerate(zip(mine, theirs, strict=True)):
-        scores = ranking.scores[picture]
-        places = np.arange(len(scores))
-        patches = _followed([known[picture]], places[None])[0] if known else places
+        scores, patches = ranking.scores[picture], before[picture]
         other = np.setxor1d(a, b)
         jaccard = min(jaccard, np.intersect1d(a, b).size / np.union1d(a, b).size)
         margin = min(margin, _margin(scores, len(a)))

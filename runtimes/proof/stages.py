@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,25 +10,13 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from attnc.compiler.provenance import torch_module
+from attnc.runtimes.proof.blocks import Stage, block_of
 from attnc.runtimes.proof.float64 import compute64
-from attnc.runtimes.proof.metrics import Metrics, measure
+from attnc.runtimes.proof.metrics import measure
 from attnc.runtimes.proof.nodes import observe
 from attnc.runtimes.proof.values import base_name, laid_like
 
 Array = NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One module of the source, and how far the bundle's value of it is from the source's."""
-
-    module: str
-    value: str
-    metrics: Metrics
-
-    def as_json(self) -> dict[str, Any]:
-        """The entry of the report."""
-        return {"module": self.module, "value": self.value, **self.metrics.as_json()}
 
 
 def compare_stages(
@@ -56,16 +43,6 @@ def compare_stages(
         if laid is not None:
             found.append(Stage(ends[name], name, measure(laid, wanted[name])))
     return found
-
-
-def block_of(module: str) -> str:
-    """The block that a module is in: its path up to and with the last number, or its first part.
-
-    blocks.3.attn.qkv -> blocks.3; stages.1.blocks.0.mlp -> stages.1.blocks.0; head -> head.
-    """
-    parts = module.split(".")
-    numbered = [index for index, part in enumerate(parts) if part.isdigit()]
-    return ".".join(parts[: numbered[-1] + 1]) if numbered else parts[0]
 
 
 def _names(model: ir.Model) -> set[str]:

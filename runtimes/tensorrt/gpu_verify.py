@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -27,6 +27,7 @@ from attnc.runtimes.checks import Check, Report, Status, parity_check, top1_chec
 from attnc.runtimes.compare import compare
 from attnc.runtimes.cuda.device import Device
 from attnc.runtimes.limits import limits_of
+from attnc.runtimes.proof.outputs import Measured
 from attnc.runtimes.tensorrt.engine import DYNAMIC_BATCH
 from attnc.runtimes.tensorrt.gpu import GpuEngine, Host, build_on_device, host_of
 from attnc.runtimes.tensorrt.parity import TIMES, Reference, runner
@@ -38,11 +39,13 @@ KERNEL_SECONDS = 600.0
 
 @dataclass(frozen=True)
 class Inputs:
-    """Where the cases come from: the source model, its plain export, photographs."""
+    """Where the cases come from: the source model, its plain export, photographs; `measured` takes
+    the engine's outputs, against the source."""
 
     function: Callable[[], Reference]
     plain: Path | None = None
     images: Path | None = None
+    measured: list[Measured] = field(default_factory=list)
 
 
 def check_on_device(
@@ -168,9 +171,12 @@ def _compared(bundle: Bundle, engine: GpuEngine, inputs: Inputs, progress: Progr
     limit, why = _limit(bundle, precision, inputs.plain, cases)
     progress.stage("engine against ONNX Runtime", len(cases))
     run, checks = runner(bundle.model_path, precision), []
+    result = bundle.manifest.outputs[0].name
     for case in cases:
         expected = run(case.array)
-        distance = compare(engine.run(case.array), expected)
+        output = engine.run(case.array)
+        distance = compare(output, expected)
+        inputs.measured.append(Measured.of(result, case.name, "gpu", output, case.expected))
         name = f"gpu/outputs/{case.name}"
         checks.append(parity_check(name, distance, limit, why))
         if case.photo:

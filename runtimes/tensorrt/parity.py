@@ -21,6 +21,7 @@ from attnc.runtimes.checks import Report, parity_check, top1_check
 from attnc.runtimes.compare import compare
 from attnc.runtimes.limits import limits_of
 from attnc.runtimes.onnx_session import infer, open_session, session_options
+from attnc.runtimes.proof.outputs import Measured
 from attnc.runtimes.verify import (
     Case,
     closest_classes,
@@ -56,8 +57,10 @@ def check_parity(
         limit, note = _half_limit(bundle, plain, cases)
     progress.stage("parity in ONNX Runtime", len(cases))
     run = runner(bundle.model_path, bundle.manifest.precision)
+    result = bundle.manifest.outputs[0].name
     for case in cases:
         output = run(case.array)
+        report.outputs.append(Measured.of(result, case.name, "bodies", output, case.expected))
         distance, bound = compare(output, case.expected), limit(case.expected)
         report.checks.append(parity_check(f"parity/{case.name}", distance, bound, note=note))
         if case.photo:

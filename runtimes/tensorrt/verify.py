@@ -63,7 +63,9 @@ def verify_tensorrt(
         report.checks += emulated(entry, bundle.manifest.precision, progress)
         check_builds(bundle, entry, wanted, plain, report, progress)
         report.checks.append(_cpp_plugin(bundle, entry))
-        report.checks += _gpu(bundle, entry, Inputs(source.function, plain, images), progress)
+        inputs = Inputs(source.function, plain, images)
+        report.checks += _gpu(bundle, entry, inputs, progress)
+        report.outputs += inputs.measured
     return report
 
 

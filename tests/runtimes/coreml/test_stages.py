@@ -71,8 +71,8 @@ def watched(output: Any, *values: Any, module: str = "blocks.0.1") -> Stages:
 
 def nearest(output: Any, *values: Any, **options: Any) -> Any:
     (stage,) = watched(output, *values, **options).compared()
-    assert stage.name == "blocks.0"
-    return stage.distance
+    assert stage.module == "blocks.0"
+    return stage.metrics
 
 
 MAP, TOKENS = numbers(1, 6, 4, 3), numbers(1, 12, 6)
@@ -94,14 +94,14 @@ MAP, TOKENS = numbers(1, 6, 4, 3), numbers(1, 12, 6)
 def test_layouts(output: Any, held: Any) -> None:
     distance = nearest(output, held.astype(np.float16))
     assert distance.cosine > 0.99999
-    assert distance.relative < 1e-3
+    assert distance.max_relative < 1e-3
 
 
 def test_the_nearest_of_the_last_values_counts() -> None:
     others = [numbers(*MAP.shape) for _ in range(LAST)]
-    assert nearest(MAP, MAP, *others[1:]).relative == 0.0
-    assert nearest(MAP, *others[:2], MAP, numbers(1, 7)).relative == 0.0
-    assert nearest(MAP, MAP, *others).relative > 0.1, "it was too long ago"
+    assert nearest(MAP, MAP, *others[1:]).max_relative == 0.0
+    assert nearest(MAP, *others[:2], MAP, numbers(1, 7)).max_relative == 0.0
+    assert nearest(MAP, MAP, *others).max_relative > 0.1, "it was too long ago"
 
 
 def test_a_wrong_stage_is_far_away() -> None:

@@ -10,8 +10,8 @@ import pytest
 from rewriting import Builder
 
 from attnc.runtimes.proof import nodes
+from attnc.runtimes.proof.blocks import block_of
 from attnc.runtimes.proof.nodes import Observed, error_of, first_wrong_node, observe
-from attnc.runtimes.proof.stages import block_of
 
 
 def network() -> ir.Model:

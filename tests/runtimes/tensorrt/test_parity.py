@@ -57,6 +57,7 @@ def bundle_of(folder: Path, precision: str, error: float) -> Any:
         batch=SHAPE[0],
         reference=(case,),
         inputs=(spec,),
+        outputs=(SimpleNamespace(name="y", shape=SHAPE),),
         preprocessing=None,
         discontinuous=False,
         operators={},
