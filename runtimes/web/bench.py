@@ -20,6 +20,8 @@ from attnc.runtimes.web.browser import visit
 from attnc.runtimes.web.ortweb import VERSION, WASM, copy_files
 from attnc.runtimes.web.server import serve
 
+#: Names of the plain export and of the bundle's `model.onnx`, both in onnxruntime-web.
+PLAIN, OURS = "ort-web-plain", "ort-web"
 #: Samples of a turn that do not count: caches and sleeping threads.
 LEAD_IN = 3
 PAGE = '<!doctype html><meta charset="utf-8"><title>attnc</title><link rel="icon" href="data:,">'
@@ -41,6 +43,7 @@ def bench_web(
     rows: list[Row] = []
     ready: dict[str, float] = {}
     described: dict[str, Any] = {}
+    browser = ""
     with tempfile.TemporaryDirectory(prefix="attnc-web-") as name:
         site = _site(bundle, models, Path(name))
         for count in threads:
@@ -52,11 +55,13 @@ def bench_web(
             rows += _rows(taken, count, bundle.manifest.batch, effort)
             ready[str(count)] = float(np.median([each["ready"] for each in taken]))
             described[str(count)] = taken[-1]["described"]
+            browser = taken[-1]["browser"]
     return {
         "model": bundle.manifest.model,
         "precision": bundle.manifest.precision,
         "machine": machine_info(),
         "runtime": f"onnxruntime-web {VERSION}",
+        "browser": browser,
         "engine": described,
         "ready_ms": {count: round(value, 1) for count, value in ready.items()},
         "results": [row.as_json() for row in rows],
@@ -94,6 +99,9 @@ def _sit(
             "shape": list(spec.shape),
         }
         taken: dict[str, Any] = seen.page.evaluate(SCRIPT, plan)
+        taken["browser"] = (
+            f"Chromium {seen.context.browser.version}" if seen.context.browser else ""
+        )
     outputs = [np.asarray(values, np.float32) for values in taken["outputs"].values()]
     check_same_model(list(taken["outputs"]), outputs, same_model_limit(bundle))
     return taken
@@ -107,11 +115,20 @@ def _rows(
     for name in taken[0]["samples"]:
         samples = [value for sitting in taken for value in sitting["samples"][name]]
         rows.append(Row(name, threads, pictures, samples))
-    ours = rows[0]
-    for row in rows[1:]:
-        pair = (ours.samples, row.samples)
-        ours.ratio_to[row.runner] = ratio_of_medians(*pair)
-        ours.ratio_interval[row.runner] = ratio_interval(
-            *pair, block=effort.burst, sittings=len(taken)
-        )
+    for ours, others in _pairs(rows):
+        for row in others:
+            pair = (ours.samples, row.samples)
+            ours.ratio_to[row.runner] = ratio_of_medians(*pair)
+            ours.ratio_interval[row.runner] = ratio_interval(
+                *pair, block=effort.burst, sittings=len(taken)
+            )
     return rows
+
+
+def _pairs(rows: Sequence[Row]) -> list[tuple[Row, list[Row]]]:
+    """What is compared with what: the engine with all, `model.onnx` with the plain export."""
+    named = {row.runner: row for row in rows}
+    pairs = [(rows[0], list(rows[1:]))]
+    if OURS in named and PLAIN in named:
+        pairs.append((named[OURS], [named[PLAIN]]))
+    return pairs

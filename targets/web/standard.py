@@ -15,8 +15,15 @@ from attnc.compiler.pipeline import Pass, run_pipeline
 from attnc.compiler.provenance import describe
 from attnc.passes.clean.dead import DeadCode
 from attnc.passes.pipelines import clean
+from attnc.targets.web.clips import SimplifyClips
+from attnc.targets.web.group_norms import MixerWithInstanceNorm
+from attnc.targets.web.instance_norms import NormRowsAsInstances
 from attnc.targets.web.narrow import NarrowAxes
 from attnc.targets.web.narrow_forms import MOST_AXES
+from attnc.targets.web.odd_maps import RowsOnOddMaps
+from attnc.targets.web.rows_from_maps import RowsFromMaps
+from attnc.targets.web.sparse_masks import SparseMasksAsSums
+from attnc.targets.web.window_tiles import WindowsAsTiles
 
 #: Weights of fewer elements stay float32: they are norms and biases, and save nothing.
 LEAST_HALVED = 256
@@ -25,14 +32,34 @@ HALF_MAX = 65504.0
 
 
 def to_standard(model: ir.Model) -> None:
-    """Put bodies in place of all `attnc` operators and fold what became constant, in place."""
+    """Put standard operators in place of all `attnc` operators and tidy up, in place.
+
+    Some have a form that onnxruntime-web runs faster than their body; the others get their body.
+    """
+    run_pipeline(model, forms())
     for node in [node for node in model.graph if node.domain == DOMAIN]:
         inline_body(node)
     for identifier in [key for key in model.functions if key[0] == DOMAIN]:
         del model.functions[identifier]
     model.graph.opset_imports.pop(DOMAIN, None)
-    run_pipeline(model, [*tidy(), NarrowAxes(), DeadCode()])
+    run_pipeline(model, [*tidy(), *faster(), *tidy(), NarrowAxes(), DeadCode()])
     name_apart(model)
+
+
+def forms() -> list[Pass]:
+    """Fused operators in what onnxruntime-web runs fastest, where that is not their body."""
+    return [
+        RowsFromMaps(),  # first: it moves a Transpose, and wants the convolution in one piece
+        RowsOnOddMaps(),
+        MixerWithInstanceNorm(),
+        WindowsAsTiles(),
+        SparseMasksAsSums(),
+    ]
+
+
+def faster() -> list[Pass]:
+    """Standard operators in what onnxruntime-web runs fastest."""
+    return [SimplifyClips(), NormRowsAsInstances()]
 
 
 def name_apart(model: ir.Model) -> None:

@@ -1,0 +1,79 @@
+"""Puts operators written as text in the place of a fused one: a form made for onnxruntime-web.
+
+attnc::X (a, b)    becomes    what the text says, with the names of X's inputs and outputs
+
+Unlike the operator's body, a form may use constants that are computed from sizes known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import onnx.parser
+import onnx_ir as ir
+
+from attnc.compiler.ops.base import BODY_OPSET, NO_MAX, NO_MIN
+from attnc.compiler.ops.registry import get
+from attnc.compiler.provenance import copy_metadata
+from attnc.passes.graph import Array, attribute, constant, fresh_name
+
+
+def expand(node: ir.Node, graph: ir.Graph, text: str, constants: Mapping[str, Array]) -> None:
+    """Replace a node of the domain `attnc`; the text may name its inputs and the constants.
+
+    A constant of an input's name takes that input's place.
+    """
+    operator = get(node.op_type)
+    names = [name for name in operator.inputs if name not in constants]
+    given = dict(zip(operator.inputs, node.inputs, strict=True))
+    values: list[ir.Value | None] = [given[name] for name in names]
+    values += [constant(graph, array, f"{node.name}.{name}") for name, array in constants.items()]
+    function = ir.serde.deserialize_function(_parsed((*names, *constants), operator.outputs, text))
+    known: dict[ir.Value | None, ir.Value | None] = {None: None}
+    known.update(zip(function.inputs, values, strict=True))
+    for index, inner in enumerate(function):
+        copy = ir.Node(
+            inner.domain,
+            inner.op_type,
+            [known[value] for value in inner.inputs],
+            attributes=list(inner.attributes.values()),
+            num_outputs=len(inner.outputs),
+            name=f"{node.name}/{index}",
+        )
+        for old, new in zip(inner.outputs, copy.outputs, strict=True):
+            new.name = fresh_name(graph, f"{node.outputs[0].name}/{old.name}")
+            known[old] = new
+        copy_metadata([node], [copy])
+        graph.insert_before(node, copy)
+    for old, made in zip(node.outputs, function.outputs, strict=True):
+        result = known[made]
+        assert result is not None
+        name = old.name
+        ir.convenience.replace_all_uses_with(old, result, replace_graph_outputs=True)
+        old.name, result.name = f"{name}_replaced", name
+        result.shape, result.type = old.shape, old.type
+    graph.remove(node, safe=True)
+
+
+@cache
+def _parsed(inputs: tuple[str, ...], outputs: tuple[str, ...], text: str) -> Any:
+    head = f'<domain: "attnc.web", opset_import: ["" : {BODY_OPSET}]>'
+    return onnx.parser.parse_function(
+        f"{head}\nForm ({', '.join(inputs)}) => ({', '.join(outputs)})\n{{\n{text}\n}}"
+    )
+
+
+def clamp(out: str, x: str, node: ir.Node) -> str:
+    """Text of the clamp that the node's attributes `min` and `max` ask for."""
+    low, high = attribute(node, "min"), attribute(node, "max")
+    if low <= NO_MIN and high >= NO_MAX:
+        return f"  {out} = Identity ({x})\n"
+    if low == 0 and high >= NO_MAX:
+        return f"  {out} = Relu ({x})\n"
+    return (
+        f"  {out}_min = Constant <value_float = {low!r}> ()\n"
+        f"  {out}_max = Constant <value_float = {high!r}> ()\n"
+        f"  {out} = Clip ({x}, {out}_min, {out}_max)\n"
+    )
