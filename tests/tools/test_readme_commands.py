@@ -14,10 +14,12 @@ LONG = {
     f"docs/{name}.md"
     for name in (
         "accuracy",
+        "android",
         "bundle",
         "coreml",
         "coreml-placement",
         "crossover",
+        "packages",
         "proof",
         "report",
         "tensorrt",
