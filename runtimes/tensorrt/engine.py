@@ -24,6 +24,8 @@ DYNAMIC_BATCH = (1, 8, 32)
 #: What TensorRT for RTX builds for; it refuses 87, 90, 100, 103, 110 as explicit targets.
 BUILDABLE = ("75", "80", "86", "89", "120", "121")
 SECONDS = 900.0
+#: TensorRT for RTX has no float32 products for Turing; the profile `rtx` includes it.
+TURING = "--precision fp16, or a profile without Turing: rtx3090, rtx4090, rtx5090"
 
 
 class EngineError(UnsupportedError):
@@ -121,6 +123,7 @@ def _ask(request: dict[str, Any], sm: str, seconds: float) -> dict[str, Any]:
         raise EngineError(
             f"TensorRT did not {answer['stage']} the engine for sm_{sm}: {reasons}",
             where=request["model"],
+            remedy=TURING if "Turing" in reasons else "",
         )
     return answer
 
