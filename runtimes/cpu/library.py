@@ -58,13 +58,18 @@ def host_libraries(resolve: Callable[[str], Iterable[str]]) -> dict[str, Path]:
 
 
 def cpu_features() -> list[str]:
-    """Instruction sets of this processor that have kernels, best first, `plain` last.
+    """Instruction sets of this processor that have kernels, best first, `plain` last."""
+    return [name for name in cpu_sets() if "+" not in name]
 
-    The names that ATTNC_CPU_ISA takes: what follows a plus only the products in fewer bits use.
+
+def cpu_sets() -> list[str]:
+    """All names that ATTNC_CPU_ISA takes on this processor, best first.
+
+    What follows a plus are extensions that only the products in fewer bits use.
     """
     flags = _cpu_flags()
     if platform.machine().lower() in ("arm64", "aarch64"):
-        return _arm_features(flags)
+        return _arm_sets(flags)
     found = []
     if {"avx512f", "avx512dq", "avx512bw", "avx512vl", "fma", "f16c"} <= flags:
         found += ["avx512+vnni"] if "avx512_vnni" in flags else []
@@ -74,7 +79,7 @@ def cpu_features() -> list[str]:
     return [*found, "plain"]
 
 
-def _arm_features(flags: set[str]) -> list[str]:
+def _arm_sets(flags: set[str]) -> list[str]:
     half, dot = "asimdhp" in flags, "asimddp" in flags
     if sys.platform == "darwin":
         half = dot = True

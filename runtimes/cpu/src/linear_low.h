@@ -8,7 +8,6 @@ struct LowTask {
   const AttncLinearLow* a;
   Slots slots;
   Int blocks, filled, stride;  // elements and bytes of a prepared row
-  Int chunks;                  // of panels, where the rows are not cut
 };
 
 // Not a number where an element is none or infinite: a maximum would forget it.
@@ -60,7 +59,7 @@ inline void prepare_rows(const LowTask& t, Int begin, Int end, float* line, floa
   }
 }
 
-// `count` rows of results from row `row` of y, columns [j, j + n), from `out`, whose rows are ld apart.
+// `count` rows of results from row `row` of y, columns [j, j + n); rows of `out` are ld apart.
 inline void finish_rows(const AttncLinearLow& a, const float* out, Int ld, const float* divisors,
                         Int row, Int count, Int j, Int n) {
   const V lo = set1(a.lo), hi = set1(a.hi);
@@ -130,7 +129,7 @@ inline void low_panels_task(void* arg, size_t index) {
 
 AttncStatus linear_low(const AttncHost* host, const AttncLinearLow* a) {
   if (a->rows == 0) return kAttncOk;
-  LowTask t = {a, {nullptr, 0, 1, 0}, 1, 0, 0, 1};
+  LowTask t = {a, {nullptr, 0, 1, 0}, 1, 0, 0};
   t.filled = ceil_div(a->k, a->low->row_step) * a->low->row_step;
   t.stride = ceil_div(t.filled * a->low->row_bytes, 64) * 64;
   const bool by_rows = a->rows >= kManyRows;

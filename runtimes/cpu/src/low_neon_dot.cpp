@@ -32,7 +32,8 @@ ATTNC_ARM void tile(const int8_t* rows, Int stride, const int8_t* panel, Int k, 
 }
 
 template <int R>
-ATTNC_ARM void in_tiles(const int8_t* rows, Int stride, const int8_t* panel, Int k, Int count, float* out) {
+ATTNC_ARM void in_tiles(const int8_t* rows, Int stride, const int8_t* panel, Int k, Int count,
+                        float* out) {
   for (; count >= R; count -= R, rows += R * stride, out += R * 16)
     tile<R>(rows, stride, panel, k, out);
   if constexpr (R > 1) {
@@ -40,7 +41,8 @@ ATTNC_ARM void in_tiles(const int8_t* rows, Int stride, const int8_t* panel, Int
   }
 }
 
-ATTNC_ARM void product(const void* rows, Int stride, const void* panel, Int k, Int count, float* out) {
+ATTNC_ARM void product(const void* rows, Int stride, const void* panel, Int k, Int count,
+                       float* out) {
   in_tiles<kRows>((const int8_t*)rows, stride, (const int8_t*)panel, k, count, out);
 }
 

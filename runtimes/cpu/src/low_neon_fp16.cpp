@@ -24,8 +24,9 @@ ATTNC_ARM void halves_row(const float* x, Int k, Int filled, float factor, void*
 
 // One step of K, lane L of the rows' vectors.
 template <int R, int L>
-ATTNC_ARM inline __attribute__((always_inline)) void step(float16x8_t (&acc)[R][2], const float16x8_t (&a)[R],
-                                                const float16_t* panel) {
+ATTNC_ARM inline __attribute__((always_inline)) void step(float16x8_t (&acc)[R][2],
+                                                          const float16x8_t (&a)[R],
+                                                          const float16_t* panel) {
   const float16x8_t b0 = vld1q_f16(panel + L * 16), b1 = vld1q_f16(panel + L * 16 + 8);
   _Pragma("GCC unroll 8") for (int r = 0; r < R; ++r) {
     acc[r][0] = vfmaq_laneq_f16(acc[r][0], b0, a[r], L);
@@ -46,8 +47,8 @@ ATTNC_ARM inline void add_to(float16x8_t (&acc)[R][2], float* out) {
 
 // A stretch of K that ends within kHalfSums; the rows are filled with zeros to a multiple of 8.
 template <int R>
-ATTNC_ARM inline void stretch(const float16_t* const (&rows)[R], Int begin, Int end, const float16_t* panel,
-                    float* out) {
+ATTNC_ARM inline void stretch(const float16_t* const (&rows)[R], Int begin, Int end,
+                              const float16_t* panel, float* out) {
   float16x8_t acc[R][2], a[R];
   _Pragma("GCC unroll 8") for (int r = 0; r < R; ++r) acc[r][0] = acc[r][1] = vdupq_n_f16(0);
   Int i = begin;
@@ -79,7 +80,8 @@ ATTNC_ARM void tile(const char* bytes, Int stride, const float16_t* panel, Int k
 }
 
 template <int R>
-ATTNC_ARM void in_tiles(const char* rows, Int stride, const float16_t* panel, Int k, Int count, float* out) {
+ATTNC_ARM void in_tiles(const char* rows, Int stride, const float16_t* panel, Int k, Int count,
+                        float* out) {
   for (; count >= R; count -= R, rows += R * stride, out += R * 16)
     tile<R>(rows, stride, panel, k, out);
   if constexpr (R > 1) {
@@ -87,7 +89,8 @@ ATTNC_ARM void in_tiles(const char* rows, Int stride, const float16_t* panel, In
   }
 }
 
-ATTNC_ARM void product(const void* rows, Int stride, const void* panel, Int k, Int count, float* out) {
+ATTNC_ARM void product(const void* rows, Int stride, const void* panel, Int k, Int count,
+                       float* out) {
   in_tiles<kRows>((const char*)rows, stride, (const float16_t*)panel, k, count, out);
 }
 

@@ -13,7 +13,7 @@ from kernel_harness import Harness
 from low_cases import limit, low_cases
 from registry_cases import registry_cases
 
-from attnc.runtimes.cpu.library import cpu_features
+from attnc.runtimes.cpu.library import cpu_features, cpu_sets
 
 for isa in cpu_features():
     rng = np.random.default_rng(1)
@@ -21,6 +21,8 @@ for isa in cpu_features():
         status, y = Harness(Path(sys.argv[1]), isa).call(case, offset=1)
         error = case.error(y)
         assert (status, error < 1e-5) == (0, True), (isa, name, status, error)
+for isa in cpu_sets():
+    rng = np.random.default_rng(2)
     for name, case in low_cases(rng).items():
         status, y = Harness(Path(sys.argv[1]), isa).call(case, offset=1)
         error = case.error(y)

@@ -11,7 +11,7 @@ from kernel_cases import Case
 from kernel_harness import Harness
 from low_cases import limit, low_cases
 
-from attnc.runtimes.cpu.library import cpu_features, register
+from attnc.runtimes.cpu.library import cpu_sets, register
 
 NAMES = list(low_cases(np.random.default_rng(0)))
 
@@ -21,7 +21,7 @@ def cases(seed: int) -> dict[str, Case]:
     return low_cases(np.random.default_rng(seed))
 
 
-@pytest.fixture(params=cpu_features())
+@pytest.fixture(params=cpu_sets())
 def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("ATTNC_CPU_ISA", request.param)
     return str(request.param)
@@ -108,7 +108,7 @@ def test_sets_have_products_of_their_own(bench_library) -> None:
     library = ctypes.CDLL(str(bench_library))
     library.attnc_low.restype = ctypes.c_void_p
     found = {
-        isa: [library.attnc_low(isa.encode(), bits) for bits in (0, 1)] for isa in cpu_features()
+        isa: [library.attnc_low(isa.encode(), bits) for bits in (0, 1)] for isa in cpu_sets()
     }
     for isa, (half, int8) in found.items():
         base = isa.split("+")[0]
