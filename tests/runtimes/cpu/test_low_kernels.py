@@ -107,9 +107,7 @@ def test_sets_have_products_of_their_own(bench_library) -> None:
     """What a name promises after its plus is what is called."""
     library = ctypes.CDLL(str(bench_library))
     library.attnc_low.restype = ctypes.c_void_p
-    found = {
-        isa: [library.attnc_low(isa.encode(), bits) for bits in (0, 1)] for isa in cpu_sets()
-    }
+    found = {isa: [library.attnc_low(isa.encode(), bits) for bits in (0, 1)] for isa in cpu_sets()}
     for isa, (half, int8) in found.items():
         base = isa.split("+")[0]
         assert (half != found[base][0]) == ("+fp16" in isa)
