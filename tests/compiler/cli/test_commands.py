@@ -91,7 +91,7 @@ def test_verify_with_kernels_and_bodies(cli: Any, shvit_bundle: Path) -> None:
     done = cli("verify", shvit_bundle, "--json", "-")
     assert done.code == 0, done.err
     report = json.loads(done.out)
-    assert set(report) == {"bundle", "ok", "checks"}
+    assert set(report) == {"bundle", "ok", "checks", "outputs", "output_units"}
     assert report["bundle"]["digest"] == Bundle.open(shvit_bundle).manifest.digest
     assert report["ok"] is True
     names = {check["name"] for check in report["checks"] if check["status"] == "verified"}
