@@ -16,7 +16,7 @@ from kernel_elf import read_elf
 from attnc.runtimes.cpu import build as builder
 from attnc.runtimes.cpu.toolchain import TARGETS
 
-ALLOWED = {"malloc", "free", "getenv", "memcpy", "memset", "calloc", "sqrtf"}
+ALLOWED = {"malloc", "free", "getenv", "getauxval", "memcpy", "memset", "calloc", "sqrtf"}
 HEADERS = {"stddef.h", "stdint.h", "immintrin.h", "arm_neon.h", "wasm_simd128.h"}
 GLIBC_LIMIT = (2, 17)
 #: The kernels of five families, for three instruction sets in one file.
