@@ -116,7 +116,11 @@ def test_what_ranks_tokens_and_what_comes_last_is_never_bytes() -> None:
     z = b.node("@LinearGelu", [chosen, b.constant(24, 24), b.constant(24)])
     z = b.node("@Linear", [z, b.constant(20, 24), b.constant(20)], **FREE)
     model = b.model(b.reshape(z, -1))
-    counts, kept = rewritten(model, "int8", (2, 9, 24))
+    lower(model)
+    kept = use_fewer_bits(model, "int8")
+    counts = Counter(node.op_type for node in model.graph)
+    (logits,) = run_model(model, np.random.default_rng().standard_normal((2, 9, 24), np.float32))
+    assert np.isfinite(logits).all()  # halves may turn a near-tie, so no numbers are compared
     assert counts["NormLinearHalf"] == counts["LinearHalf"] == 1
     assert counts["LinearInt8"] == counts["LinearGeluInt8"] == 1
     assert sorted(refusal.reason for refusal in kept) == [
