@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import attnc
+from attnc.compiler.manifest import content_digest
 
 DATA = Path(__file__).resolve().parent / "data"
 
@@ -19,3 +22,14 @@ def export_own(factory: str, folder: Path, **options: Any) -> Path:
     finally:
         sys.path.remove(str(DATA))
     return folder
+
+
+def reseal(folder: Path) -> None:
+    """Make the manifest of a changed bundle look as if it had been exported so."""
+    path = folder / "manifest.json"
+    document = json.loads(path.read_text())
+    for entry in document["files"]:
+        data = (folder / entry["path"]).read_bytes()
+        entry["sha256"], entry["bytes"] = hashlib.sha256(data).hexdigest(), len(data)
+    document["digest"] = content_digest(document)
+    path.write_text(json.dumps(document))

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import onnx_ir as ir
 
 from attnc.compiler.ops import linear, linear_low
@@ -22,7 +21,7 @@ from attnc.compiler.ops.linear_low import HALF, INT8
 from attnc.compiler.ops.packing import unpack_matrix
 from attnc.compiler.ops.registry import get, make_node
 from attnc.compiler.provenance import copy_metadata
-from attnc.targets.cpu.lower import Refusal, attributes_of, remove_dead
+from attnc.targets.cpu.lower import Refusal, add_constant, attributes_of, remove_dead
 
 Precision = Literal["fp32", "fp16", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
@@ -144,7 +143,7 @@ def _make(
     packed, attributes = lowering.pack((layer.weight.T, layer.bias), layer.attributes)
     name = node.outputs[0].name
     constants = [
-        _constant(graph, f"{name}.layer{index}.{part}", array)
+        add_constant(graph, f"{name}.layer{index}.{part}", array)
         for part, array in zip(("w", "f", "b"), packed, strict=True)
     ]
     x, residual = values
@@ -154,14 +153,6 @@ def _make(
     made.outputs[0].name = f"{name}.layer{index}"
     copy_metadata([node], [made])
     return made
-
-
-def _constant(graph: ir.Graph, name: str, array: Array) -> ir.Value:
-    tensor = ir.tensor(np.ascontiguousarray(array), name=name)
-    value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype))
-    value.const_value = tensor
-    graph.register_initializer(value)
-    return value
 
 
 def _wide(shape: ir.Shape | None, last: Any) -> ir.Shape | None:

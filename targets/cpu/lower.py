@@ -183,13 +183,17 @@ def _register(
     graph, made = node.graph, []
     assert graph is not None
     for index, array in enumerate(packed):
-        name = f"{node.outputs[0].name}.packed{index}"
-        tensor = ir.tensor(np.ascontiguousarray(array), name=name)
-        value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype))
-        value.const_value = tensor
-        graph.register_initializer(value)
-        made.append(value)
+        made.append(add_constant(graph, f"{node.outputs[0].name}.packed{index}", array))
     return made
+
+
+def add_constant(graph: ir.Graph, name: str, array: Array) -> ir.Value:
+    """A new initializer of the graph."""
+    tensor = ir.tensor(np.ascontiguousarray(array), name=name)
+    value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype))
+    value.const_value = tensor
+    graph.register_initializer(value)
+    return value
 
 
 def _close(graph: ir.Graph, layout: Layout) -> None:

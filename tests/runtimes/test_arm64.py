@@ -10,6 +10,7 @@ import onnx_ir as ir
 import pytest
 
 import attnc
+from attnc.compiler.bundle import Bundle
 from attnc.compiler.errors import MissingRuntimeError
 from attnc.compiler.ops import registry
 from attnc.compiler.ops.base import DOMAIN, Example, Operator
@@ -96,6 +97,17 @@ def test_every_kernel_computes_its_reference(sandbox: None, tmp_path: Path) -> N
             np.testing.assert_allclose(out, array, rtol=0, atol=limit, err_msg=name)
 
 
+def laid_out(bundle: Bundle, name: str, folder: Path) -> np.ndarray:
+    """Put the model and a seeded input into the folder; what the bodies give for it here."""
+    shutil.copyfile(bundle.path / "model.onnx", folder / f"{name}.onnx")
+    (x,) = bundle.manifest.inputs
+    shape = [size if isinstance(size, int) else 1 for size in x.shape]
+    feed = np.random.default_rng(0).standard_normal(shape, np.float32)
+    np.savez(folder / f"{name}.npz", **{x.name: feed})
+    source = attnc.open(bundle.path, kernels=False)
+    return np.asarray(next(iter(source.run({x.name: feed}).values())))
+
+
 #: Processors, the set that is asked for, and whether half-precision arithmetic computes halves.
 PROCESSORS = (
     ("cortex-a76", "", True),
@@ -143,13 +155,7 @@ def test_a_model_of_every_family_computes_what_it_does_here(sandbox: None, tmp_p
     want = {}
     for name, settings in MODELS.items():
         bundle = attnc.export(name, output=tmp_path / name, measure=False, **settings)
-        shutil.copyfile(bundle.path / "model.onnx", tmp_path / f"{name}.onnx")
-        (x,) = bundle.manifest.inputs
-        shape = [size if isinstance(size, int) else 1 for size in x.shape]
-        feed = np.random.default_rng(0).standard_normal(shape, np.float32)
-        np.savez(tmp_path / f"{name}.npz", **{x.name: feed})
-        source = attnc.open(bundle.path, kernels=False)
-        want[name] = next(iter(source.run({x.name: feed}).values()))
+        want[name] = laid_out(bundle, name, tmp_path)
     run_all(tmp_path)
     for name, expected in want.items():
         got = np.load(tmp_path / f"{name}.out.npz")["o0"]
@@ -172,13 +178,7 @@ def test_a_model_of_every_family_in_fewer_bits(
         bundle = attnc.export(
             name, target="arm64", precision=precision, output=tmp_path / name, **settings
         )
-        shutil.copyfile(bundle.path / "model.onnx", tmp_path / f"{name}.onnx")
-        (x,) = bundle.manifest.inputs
-        shape = [size if isinstance(size, int) else 1 for size in x.shape]
-        feed = np.random.default_rng(0).standard_normal(shape, np.float32)
-        np.savez(tmp_path / f"{name}.npz", **{x.name: feed})
-        source = attnc.open(bundle.path, kernels=False)
-        want[name] = next(iter(source.run({x.name: feed}).values()))
+        want[name] = laid_out(bundle, name, tmp_path)
     run_all(tmp_path)
     for name, expected in want.items():
         got = np.load(tmp_path / f"{name}.out.npz")["o0"]

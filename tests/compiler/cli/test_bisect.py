@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import sys
@@ -15,9 +14,8 @@ import onnx
 import onnx_ir as ir
 import pytest
 from onnx import numpy_helper
-from own_models import export_own
+from own_models import export_own, reseal
 
-from attnc.compiler.manifest import content_digest
 from attnc.compiler.pipeline import PassResult
 from attnc.passes import pipelines
 
@@ -34,17 +32,6 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def copy(bundle: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(bundle, tmp_path / "copy"))
-
-
-def reseal(folder: Path) -> None:
-    """Make the manifest of a changed bundle look as if it had been exported so."""
-    path = folder / "manifest.json"
-    document = json.loads(path.read_text())
-    for entry in document["files"]:
-        data = (folder / entry["path"]).read_bytes()
-        entry["sha256"], entry["bytes"] = hashlib.sha256(data).hexdigest(), len(data)
-    document["digest"] = content_digest(document)
-    path.write_text(json.dumps(document))
 
 
 def flip(folder: Path, bit: int = 29) -> str:

@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from own_models import export_own
+from own_models import export_own, reseal
 
-from attnc.compiler.manifest import content_digest
 from attnc.runtimes.coreml.blobs import SENTINEL
 
 pytestmark = pytest.mark.usefixtures("importable_data")
-
-
-def reseal(folder: Path) -> None:
-    """Make the manifest of a changed bundle look as if it had been exported so."""
-    path = folder / "manifest.json"
-    document = json.loads(path.read_text())
-    for entry in document["files"]:
-        data = (folder / entry["path"]).read_bytes()
-        entry["sha256"], entry["bytes"] = hashlib.sha256(data).hexdigest(), len(data)
-    document["digest"] = content_digest(document)
-    path.write_text(json.dumps(document))
 
 
 def spoil(weights: Path, size: int) -> None:
