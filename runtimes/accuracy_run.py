@@ -190,12 +190,14 @@ def _float32_bodies(bundle: Bundle) -> Engine:
 
 def _evaluator(bundle: Bundle) -> Engine:
     from attnc.runtimes.coreml.cases import takes_pictures
+    from attnc.runtimes.coreml.evaluator import Evaluator
     from attnc.runtimes.coreml.judging import evaluate
     from attnc.runtimes.coreml.package import open_package
 
     entry = bundle.manifest.coreml
     assert entry is not None
     package = open_package(bundle.path / entry.package)
+    evaluator = Evaluator(package)
     allowed, pictures = package.inputs[0].allowed, takes_pictures(bundle.manifest)
     size = allowed[0][0] if allowed else _size(bundle)
-    return Engine("evaluator", lambda given: evaluate(package, given), size, pictures)
+    return Engine("evaluator", lambda given: evaluate(evaluator, given), size, pictures)

@@ -23,6 +23,7 @@ def first_wrong_block(bundle: Bundle) -> Place | None:
     from attnc.compiler.source import rebuild
     from attnc.runtimes.compare import compare
     from attnc.runtimes.coreml.cases import recorded_cases
+    from attnc.runtimes.coreml.evaluator import Evaluator
     from attnc.runtimes.coreml.judging import STAGE_COSINE, evaluate
     from attnc.runtimes.coreml.origins import FILE_NAME, read_origins
     from attnc.runtimes.coreml.package import open_package
@@ -36,9 +37,8 @@ def first_wrong_block(bundle: Bundle) -> Place | None:
         return None
     case = next(iter(recorded_cases(bundle)))
     watched = Stages(stage_outputs(source, case.array), read_origins(bundle.path / FILE_NAME))
-    found = compare(
-        evaluate(open_package(bundle.path / entry.package), case.given, watched), case.expected
-    )
+    evaluator = Evaluator(open_package(bundle.path / entry.package))
+    found = compare(evaluate(evaluator, case.given, watched), case.expected)
     if found.cosine >= min(LEAST, limits_of(bundle).cosine or LEAST):
         return None
     for stage in watched.compared():

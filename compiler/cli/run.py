@@ -71,6 +71,7 @@ def _evaluate(bundle: Bundle, picture: Path) -> NDArray[np.float32]:
     """The logits of a Core ML bundle, by the evaluator: the same on every machine."""
     from attnc.compiler.cli.console import note
     from attnc.runtimes.coreml.cases import takes_pictures
+    from attnc.runtimes.coreml.evaluator import Evaluator
     from attnc.runtimes.coreml.judging import evaluate
     from attnc.runtimes.coreml.package import open_package
     from attnc.runtimes.preprocess import fit, load_picture
@@ -81,7 +82,8 @@ def _evaluate(bundle: Bundle, picture: Path) -> NDArray[np.float32]:
     assert rule is not None
     note("evaluated by the meaning of the program's operations, not by Core ML")
     given = fit(load_picture(picture), rule) if takes_pictures(bundle.manifest) else array
-    logits: NDArray[np.float32] = evaluate(open_package(bundle.path / entry.package), given)[0]
+    evaluator = Evaluator(open_package(bundle.path / entry.package))
+    logits: NDArray[np.float32] = evaluate(evaluator, given)[0]
     return logits
 
 

@@ -26,7 +26,7 @@ Scope: TypeAlias = dict[str, Any]
 
 
 class Evaluator:
-    """Evaluates one function of a package."""
+    """Evaluates one function of a package; its constants are unpacked by the first run, once."""
 
     def __init__(self, package: Package, function: str = "main") -> None:
         """Raises UsageError for a function that the package lacks."""
@@ -38,6 +38,7 @@ class Evaluator:
             )
         self.package = package
         self.function: Function = package.program.functions[function]
+        self._constants: dict[int, tuple[Any, ...]] = {}
 
     def run(
         self,
@@ -70,11 +71,20 @@ class Evaluator:
 
     def _run_block(self, block: Block, scope: Scope, watch: Watch | None) -> tuple[Any, ...]:
         for operation in block.operations:
-            results = self._run_operation(operation, scope, watch)
+            if is_constant(operation):
+                results = self._constant(operation, scope, watch)
+            else:
+                results = self._run_operation(operation, scope, watch)
             scope.update(zip((value.name for value in operation.outputs), results, strict=True))
             if watch is not None and operation.type != "const":
                 watch(operation, results)
         return tuple(lookup(scope, name, "a block's output") for name in block.outputs)
+
+    def _constant(self, operation: Operation, scope: Scope, watch: Watch | None) -> tuple[Any, ...]:
+        known = id(operation)  # the package keeps its operations
+        if known not in self._constants:
+            self._constants[known] = self._run_operation(operation, scope, watch)
+        return self._constants[known]
 
     def _run_operation(
         self, operation: Operation, scope: Scope, watch: Watch | None
@@ -105,6 +115,12 @@ class Evaluator:
         block = operation.blocks[index]
         names = (value.name for value in block.inputs)
         return self._run_block(block, scope | dict(zip(names, values, strict=True)), watch)
+
+
+def is_constant(operation: Operation) -> bool:
+    """Whether its results are the same in every run: the operation set allows these nothing but
+    constants to read."""
+    return operation.type == "const" or operation.type.startswith("constexpr_")
 
 
 def plain(label: Any) -> Any:

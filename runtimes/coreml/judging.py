@@ -79,11 +79,12 @@ class Judge:
         """
         progress.stage(f"evaluating the program, {precision}", len(self.cases))
         results, each = [], []
+        evaluator = Evaluator(package)
         name = f"mlprogram.parity.{precision}"
         for case in self.cases:
             rankings = Rankings()
             see = _both(rankings, watch if case is self.cases[0] else None)
-            output = evaluate(package, case.given, see)
+            output = evaluate(evaluator, case.given, see)
             distance = compare(output, case.expected)
             mode = f"evaluator-{precision}"
             self.measured.append(
@@ -219,12 +220,13 @@ def _margin(check: Check) -> float:
     return (value - limit) / max(1 - limit, 1e-12) if value >= limit else 1 - value / limit
 
 
-def evaluate(package: Package, given: Any, watch: Watch | None = None) -> Array:
+def evaluate(evaluator: Evaluator, given: Any, watch: Watch | None = None) -> Array:
     """The program's logits for a picture or an array."""
+    package = evaluator.package
     feature = package.inputs[0]
     if isinstance(given, np.ndarray):
         given = given.astype(np.float16 if feature.dtype == "fp16" else np.float32)
-    results = Evaluator(package).run({feature.name: given}, watch)
+    results = evaluator.run({feature.name: given}, watch)
     return np.asarray(results[logits_of(package)], np.float32)
 
 

@@ -75,14 +75,15 @@ def _needed(bundle: Bundle) -> tuple[CoremlEntry, Preprocessing]:
 def _write_references(
     bundle: Bundle, entry: CoremlEntry, rule: Preprocessing, folder: Path
 ) -> None:
+    from attnc.runtimes.coreml.evaluator import Evaluator
     from attnc.runtimes.coreml.judging import evaluate
     from attnc.runtimes.coreml.package import open_package
     from attnc.runtimes.limits import table_limits
 
-    package = open_package(bundle.path / entry.package)
+    evaluator = Evaluator(open_package(bundle.path / entry.package))
     write_references(
         folder,
         rule,
-        lambda picture: evaluate(package, picture)[0],
+        lambda picture: evaluate(evaluator, picture)[0],
         table_limits("coreml", "fp16").relative,
     )

@@ -67,8 +67,8 @@ def bent(patch: pytest.MonkeyPatch, bend: Bend) -> None:
     """From now on programs give something else."""
     right = checking.evaluate
 
-    def evaluate(package: Any, given: Any, watch: Any = None) -> Any:
-        return bend(right(package, given, watch))
+    def evaluate(evaluator: Any, given: Any, watch: Any = None) -> Any:
+        return bend(right(evaluator, given, watch))
 
     patch.setattr(checking, "evaluate", evaluate)
 

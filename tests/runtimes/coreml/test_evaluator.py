@@ -22,6 +22,7 @@ from saved_packages import (
 
 from attnc.compiler.errors import ParityError, UnsupportedError, UsageError
 from attnc.runtimes.coreml.evaluator import Evaluator
+from attnc.runtimes.coreml.ops.table import TABLE
 from attnc.runtimes.coreml.package import Package, open_package
 from attnc.runtimes.coreml.program import Operation
 
@@ -65,6 +66,17 @@ def test_the_program_is_evaluated_and_watched(tensors: Path) -> None:
     np.testing.assert_allclose(results["chances"][0], expected(x), rtol=1e-5)
     assert [kind for kind, _ in seen] == ["conv", "relu", "reduce_mean", "softmax"]
     assert ("conv", "stem") in seen
+
+
+def test_constants_are_unpacked_once(tensors: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unpacked: list[str] = []
+    right = TABLE["const"]
+    monkeypatch.setitem(TABLE, "const", lambda call: unpacked.append(call.name) or right(call))
+    evaluator, x = Evaluator(open_package(tensors)), array(1, 3, 8, 6)
+    first, second = (evaluator.run({"x": x})["chances"] for _ in range(2))
+    assert unpacked
+    assert len(unpacked) == len(set(unpacked))
+    np.testing.assert_array_equal(first, second)
 
 
 def test_a_classifier_names_the_most_probable_class(classifier: Path) -> None:

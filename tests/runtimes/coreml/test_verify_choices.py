@@ -133,11 +133,11 @@ def ranking(monkeypatch: pytest.MonkeyPatch, cosine: float, kept: list[int]) -> 
     """Programs rank three tokens; in float16 they keep `kept`, and give turned logits."""
     right = checking.evaluate
 
-    def evaluate(package: Any, given: Any, watch: Any = None) -> Any:
-        half = "twin" not in str(package.path)
+    def evaluate(evaluator: Any, given: Any, watch: Any = None) -> Any:
+        half = "twin" not in str(evaluator.package.path)
         chosen = kept if half else [4, 7]
         operation = Operation("topk", "blocks_3_topk_0", {}, (), {}, ())
-        logits = right(package, given, watch)
+        logits = right(evaluator, given, watch)
         watch(operation, (np.array([[0.9, 0.5]]), np.array([chosen])))
         return towards(cosine)(logits) if half else logits
 
