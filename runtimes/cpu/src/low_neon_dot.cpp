@@ -8,47 +8,38 @@ namespace attnc_neon {
 namespace {
 
 #include "low_rows.h"
+#include "low_tiles.h"
 
-constexpr int kRows = 6;  // 24 accumulators, 4 vectors of the panel, the rows' elements in turn
+struct DotTiles {
+  // 24 accumulators, 4 vectors of the panel, the rows' elements in turn.
+  static constexpr int kRows = 6, kWidth = 16;
 
-template <int R>
-ATTNC_ARM void tile(const int8_t* rows, Int stride, const int8_t* panel, Int k, float* out) {
-  int32x4_t acc[R][4];
-  _Pragma("GCC unroll 8") for (int r = 0; r < R; ++r)
-      _Pragma("GCC unroll 4") for (int v = 0; v < 4; ++v) acc[r][v] = vdupq_n_s32(0);
-  for (Int i = 0; i < k; i += 4, panel += 64) {
-    int8x16_t b[4];
-    _Pragma("GCC unroll 4") for (int v = 0; v < 4; ++v) b[v] = vld1q_s8(panel + v * 16);
-    _Pragma("GCC unroll 8") for (int r = 0; r < R; ++r) {
-      int32_t four;
-      __builtin_memcpy(&four, rows + r * stride + i, sizeof(four));
-      const int8x16_t x = vreinterpretq_s8_s32(vdupq_n_s32(four));
-      _Pragma("GCC unroll 4") for (int v = 0; v < 4; ++v) acc[r][v] = vdotq_s32(acc[r][v], b[v], x);
+  template <int R>
+  ATTNC_ARM static void run(const char* rows, Int stride, const void* given, Int k, float* out) {
+    const int8_t* panel = (const int8_t*)given;
+    int32x4_t acc[R][4];
+    _Pragma("GCC unroll 8") for (int r = 0; r < R; ++r)
+        _Pragma("GCC unroll 4") for (int v = 0; v < 4; ++v) acc[r][v] = vdupq_n_s32(0);
+    for (Int i = 0; i < k; i += 4, panel += 64) {
+      int8x16_t b[4];
+      _Pragma("GCC unroll 4") for (int v = 0; v < 4; ++v) b[v] = vld1q_s8(panel + v * 16);
+      _Pragma("GCC unroll 8") for (int r = 0; r < R; ++r) {
+        int32_t four;
+        __builtin_memcpy(&four, rows + r * stride + i, sizeof(four));
+        const int8x16_t x = vreinterpretq_s8_s32(vdupq_n_s32(four));
+        _Pragma("GCC unroll 4") for (int v = 0; v < 4; ++v) acc[r][v] =
+            vdotq_s32(acc[r][v], b[v], x);
+      }
     }
+    _Pragma("GCC unroll 8") for (int r = 0; r < R; ++r)
+        _Pragma("GCC unroll 4") for (int v = 0; v < 4; ++v)
+            vst1q_f32(out + r * 16 + v * 4, vcvtq_f32_s32(acc[r][v]));
   }
-  _Pragma("GCC unroll 8") for (int r = 0; r < R; ++r)
-      _Pragma("GCC unroll 4") for (int v = 0; v < 4; ++v)
-          vst1q_f32(out + r * 16 + v * 4, vcvtq_f32_s32(acc[r][v]));
-}
-
-template <int R>
-ATTNC_ARM void in_tiles(const int8_t* rows, Int stride, const int8_t* panel, Int k, Int count,
-                        float* out) {
-  for (; count >= R; count -= R, rows += R * stride, out += R * 16)
-    tile<R>(rows, stride, panel, k, out);
-  if constexpr (R > 1) {
-    if (count > 0) in_tiles<R / 2>(rows, stride, panel, k, count, out);
-  }
-}
-
-ATTNC_ARM void product(const void* rows, Int stride, const void* panel, Int k, Int count,
-                       float* out) {
-  in_tiles<kRows>((const int8_t*)rows, stride, (const int8_t*)panel, k, count, out);
-}
+};
 
 }  // namespace
 
 extern const AttncLow kDot;
-const AttncLow kDot = {1, 4, bytes_row, product, nullptr};
+const AttncLow kDot = {1, 4, bytes_row, low_product<DotTiles>, nullptr};
 
 }  // namespace attnc_neon

@@ -8,7 +8,8 @@
 namespace attnc_neon {
 namespace {
 
-constexpr int kRows = 8;       // 16 accumulators, 8 rows, 2 vectors of the panel
+#include "low_tiles.h"
+
 constexpr Int kHalfSums = 64;  // products that are summed as halves; a multiple of 8
 
 ATTNC_ARM void halves_row(const float* x, Int k, Int filled, float factor, void* row) {
@@ -70,33 +71,25 @@ ATTNC_ARM inline void stretch(const float16_t* const (&rows)[R], Int begin, Int 
   add_to(acc, out);
 }
 
-template <int R>
-ATTNC_ARM void tile(const char* bytes, Int stride, const float16_t* panel, Int k, float* out) {
-  const float16_t* rows[R];
-  for (int r = 0; r < R; ++r) rows[r] = (const float16_t*)(bytes + r * stride);
-  for (int i = 0; i < R * 16; ++i) out[i] = 0.0f;
-  for (Int begin = 0; begin < k; begin += kHalfSums)
-    stretch<R>(rows, begin, begin + kHalfSums < k ? begin + kHalfSums : k, panel + begin * 16, out);
-}
+struct Fp16Tiles {
+  static constexpr int kRows = 8, kWidth = 16;  // 16 accumulators, 8 rows, 2 vectors of the panel
 
-template <int R>
-ATTNC_ARM void in_tiles(const char* rows, Int stride, const float16_t* panel, Int k, Int count,
-                        float* out) {
-  for (; count >= R; count -= R, rows += R * stride, out += R * 16)
-    tile<R>(rows, stride, panel, k, out);
-  if constexpr (R > 1) {
-    if (count > 0) in_tiles<R / 2>(rows, stride, panel, k, count, out);
+  template <int R>
+  ATTNC_ARM static void run(const char* bytes, Int stride, const void* given, Int k, float* out) {
+    const float16_t* panel = (const float16_t*)given;
+    const float16_t* rows[R];
+    for (int r = 0; r < R; ++r) rows[r] = (const float16_t*)(bytes + r * stride);
+    for (int i = 0; i < R * 16; ++i) out[i] = 0.0f;
+    for (Int begin = 0; begin < k; begin += kHalfSums) {
+      const Int end = begin + kHalfSums < k ? begin + kHalfSums : k;
+      stretch<R>(rows, begin, end, panel + begin * 16, out);
+    }
   }
-}
-
-ATTNC_ARM void product(const void* rows, Int stride, const void* panel, Int k, Int count,
-                       float* out) {
-  in_tiles<kRows>((const char*)rows, stride, (const float16_t*)panel, k, count, out);
-}
+};
 
 }  // namespace
 
 extern const AttncLow kFp16;
-const AttncLow kFp16 = {2, 8, halves_row, product, nullptr};
+const AttncLow kFp16 = {2, 8, halves_row, low_product<Fp16Tiles>, nullptr};
 
 }  // namespace attnc_neon
