@@ -5,6 +5,8 @@ x -> FeedForward -> y    becomes    x -> Conv -> Clip -> Conv -> Add -> y
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import onnx_ir as ir
 
 from attnc.compiler.ops.registry import get
@@ -13,10 +15,23 @@ from attnc.compiler.provenance import copy_metadata
 
 def inline_body(node: ir.Node) -> None:
     """Replace a node of the domain `attnc` by its body; names and metadata come from the node."""
-    function, graph = get(node.op_type).function(), node.graph
+    splice(node, get(node.op_type).function(), node.inputs)
+
+
+def splice(
+    node: ir.Node,
+    function: ir.Function,
+    inputs: Sequence[ir.Value | None],
+    named: Callable[[str], str] = str,
+) -> None:
+    """Replace a node by the nodes of a function that reads `inputs`; missing ones are left out.
+
+    `named` makes the names of values inside unique, where the node's do not already.
+    """
+    graph = node.graph
     assert graph is not None
     values: dict[ir.Value | None, ir.Value | None] = {None: None}
-    values.update(zip(function.inputs, node.inputs, strict=False))
+    values.update(zip(function.inputs, inputs, strict=False))
     for index, inner in enumerate(function):
         copy = ir.Node(
             inner.domain,
@@ -27,15 +42,17 @@ def inline_body(node: ir.Node) -> None:
             name=f"{node.name}/{index}",
         )
         for old, new in zip(inner.outputs, copy.outputs, strict=True):
-            new.name = f"{node.outputs[0].name}/{old.name}"
+            new.name = named(f"{node.outputs[0].name}/{old.name}")
             values[old] = new
         copy_metadata([node], [copy])
         graph.insert_before(node, copy)
     for old, inner_output in zip(node.outputs, function.outputs, strict=True):
         result = values[inner_output]
         assert result is not None
-        result.name, result.shape, result.type = old.name, old.shape, old.type
+        name = old.name
         ir.convenience.replace_all_uses_with(old, result, replace_graph_outputs=True)
+        old.name, result.name = f"{name}/replaced", name
+        result.shape, result.type = old.shape, old.type
     graph.remove(node, safe=True)
 
 

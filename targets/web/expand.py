@@ -15,8 +15,8 @@ import onnx.parser
 import onnx_ir as ir
 
 from attnc.compiler.ops.base import BODY_OPSET, NO_MAX, NO_MIN
+from attnc.compiler.ops.inline import splice
 from attnc.compiler.ops.registry import get
-from attnc.compiler.provenance import copy_metadata
 from attnc.passes.graph import Array, attribute, constant, fresh_name
 
 
@@ -31,30 +31,7 @@ def expand(node: ir.Node, graph: ir.Graph, text: str, constants: Mapping[str, Ar
     values: list[ir.Value | None] = [given[name] for name in names]
     values += [constant(graph, array, f"{node.name}.{name}") for name, array in constants.items()]
     function = ir.serde.deserialize_function(_parsed((*names, *constants), operator.outputs, text))
-    known: dict[ir.Value | None, ir.Value | None] = {None: None}
-    known.update(zip(function.inputs, values, strict=True))
-    for index, inner in enumerate(function):
-        copy = ir.Node(
-            inner.domain,
-            inner.op_type,
-            [known[value] for value in inner.inputs],
-            attributes=list(inner.attributes.values()),
-            num_outputs=len(inner.outputs),
-            name=f"{node.name}/{index}",
-        )
-        for old, new in zip(inner.outputs, copy.outputs, strict=True):
-            new.name = fresh_name(graph, f"{node.outputs[0].name}/{old.name}")
-            known[old] = new
-        copy_metadata([node], [copy])
-        graph.insert_before(node, copy)
-    for old, made in zip(node.outputs, function.outputs, strict=True):
-        result = known[made]
-        assert result is not None
-        name = old.name
-        ir.convenience.replace_all_uses_with(old, result, replace_graph_outputs=True)
-        old.name, result.name = f"{name}_replaced", name
-        result.shape, result.type = old.shape, old.type
-    graph.remove(node, safe=True)
+    splice(node, function, values, lambda name: fresh_name(graph, name))
 
 
 @cache
