@@ -16,7 +16,7 @@ from attnc.compiler.errors import UnsupportedError, UsageError
 from attnc.compiler.manifest import Place, Preprocessing
 from attnc.targets.coreml.batch import free_name, sizes_of
 from attnc.targets.coreml.checks import check_model
-from attnc.targets.coreml.compress import COMPRESSIONS, compress
+from attnc.targets.coreml.compress import COMPRESSIONS
 from attnc.targets.coreml.lower import Lowered, Options, lower, prepare
 from attnc.targets.coreml.package import Features, convert, save
 from attnc.targets.coreml.pictures import build_in
@@ -76,7 +76,7 @@ def emit(model: ir.Model, profile: Profile, folder: Path, wish: Wish, record: Re
     ios = device_of(profile).ios
     lowered = lower_for(model, ios, wish, record)
     features = features_of(model, wish)
-    made = compress(convert(lowered.program, ios, features), wish.precision)
+    made = convert(lowered.program, ios, features, wish.precision)
     save(made, folder)
     operations = made._mil_program.functions["main"].operations
     names = {operation.name for operation in operations}

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attnc.targets.coreml.compress import add_compression
 from attnc.targets.coreml.lower import PROBABILITIES
 from attnc.targets.coreml.versions import target_of
 
@@ -38,8 +39,9 @@ class Features:
     shapes: Sequence[Sequence[int]] = ()
 
 
-def convert(program: Program, ios: int, features: Features) -> Any:
-    """The program as coremltools' MLModel, its operations as they are."""
+def convert(program: Program, ios: int, features: Features, precision: str = "fp16") -> Any:
+    """The program as coremltools' MLModel, its operations as they are, its weights stored as
+    `precision` says."""
     import coremltools
     from coremltools.converters.mil.mil.passes.pass_pipeline import PassPipeline
 
@@ -56,13 +58,15 @@ def convert(program: Program, ios: int, features: Features) -> Any:
         given["classifier_config"] = coremltools.ClassifierConfig(
             list(features.labels), LABEL, PROBABILITIES
         )
+    pipeline = PassPipeline(list(_PASSES), "attnc")
+    add_compression(pipeline, precision)
     with quiet():
         return coremltools.convert(
             program,
             convert_to="mlprogram",
             minimum_deployment_target=target_of(ios),
             compute_precision=coremltools.precision.FLOAT32,  # as it is: the types are in it
-            pass_pipeline=PassPipeline(list(_PASSES), "attnc"),
+            pass_pipeline=pipeline,
             skip_model_load=True,
             **given,
         )

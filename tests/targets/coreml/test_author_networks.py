@@ -23,6 +23,7 @@ from attnc.passes.clean.constants import ConstantsToInitializers
 from attnc.passes.clean.infer import InferShapes
 from attnc.passes.pipelines import default
 from attnc.runtimes.compare import compare
+from attnc.runtimes.coreml.evaluator import Evaluator
 from attnc.runtimes.coreml.judging import evaluate
 from attnc.runtimes.coreml.package import Package, open_package
 from attnc.runtimes.coreml.program import TensorType
@@ -129,7 +130,7 @@ def test_the_program_computes_what_its_author_exported(
         made = package(file, tmp_path / f"{ios}{precision}", ios, precision)
         array = seeded_input(made.inputs[0].shape, 3)
         expected = reference_function(file)(array)
-        distance = compare(evaluate(made, array).reshape(expected.shape), expected)
+        distance = compare(evaluate(Evaluator(made), array).reshape(expected.shape), expected)
         if precision == "fp32":
             assert distance.relative <= 1e-4
         else:
