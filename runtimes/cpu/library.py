@@ -67,7 +67,7 @@ def cpu_sets() -> list[str]:
 
     What follows a plus are extensions that only the products in fewer bits use.
     """
-    flags = _cpu_flags()
+    flags = cpu_flags()
     if platform.machine().lower() in ("arm64", "aarch64"):
         return _arm_sets(flags)
     found = []
@@ -89,7 +89,7 @@ def _arm_sets(flags: set[str]) -> list[str]:
     return [*found, "neon", "plain"]
 
 
-def _cpu_flags() -> set[str]:
+def cpu_flags() -> set[str]:
     """What Linux says of the first processor; empty elsewhere."""
     if sys.platform == "linux":
         for line in Path("/proc/cpuinfo").read_text().splitlines():
