@@ -35,9 +35,10 @@ lint: setup
 typecheck: setup
 	$(BIN)/python -m attnc.tools.typecheck $(PACKAGES)
 
-# Two processes, whole files each: fixtures that build and emulate are shared by a file.
+# Two processes, whole files each: fixtures that build and emulate are shared by a file. One thread
+# each, so that they do not wait for each other.
 test: setup kernels lint typecheck
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: setup kernels
 	$(BIN)/python -m pytest -m slow
