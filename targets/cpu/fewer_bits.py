@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import onnx_ir as ir
 
 from attnc.compiler.ops import linear, linear_low
@@ -30,8 +31,13 @@ PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 NARROW = 16
 #: By what the operators call them, the inputs that make scores.
 SCORED = ("query", "memory", "qkv")
-#: Operators that move values and compute nothing, by which a layer's result reaches another.
-_MOVES = {"Reshape", "Transpose", "Slice", "Split", "Identity", "Squeeze", "Unsqueeze", "Gather"}
+#: Bytes are at most 127 and their products are summed in 32 bits: of more, sums would wrap.
+MOST_SUMMED = (2**31 - 1) // 127**2
+#: Operators behind which a layer's rounding still shows as it is: they move values, put them side
+#: by side, or change and combine them one by one.
+_PASSING = {"Reshape", "Transpose", "Slice", "Split", "Identity", "Squeeze", "Unsqueeze", "Gather"}
+_PASSING |= {"Flatten", "Expand", "Concat", "Cast", "Clip", "Softmax", "LogSoftmax", "Sigmoid"}
+_PASSING |= {"Tanh", "Neg", "Add", "Sub", "Mul", "Div"}
 _FREE: dict[str, Any] = {"min": NO_MIN, "max": NO_MAX}
 
 
@@ -54,15 +60,31 @@ def use_fewer_bits(model: ir.Model, precision: Precision) -> list[Refusal]:
         layers = _layers(node)
         if not layers:
             continue
-        if min(min(layer.weight.shape) for layer in layers) < NARROW:
-            kept.append(Refusal(node, f"stays float32: it is narrower than {NARROW}"))
+        whole = _why_whole(layers)
+        if whole:
+            kept.append(Refusal(node, f"stays float32: {whole}"))
             continue
-        if node in special:
-            kept.append(Refusal(node, f"has halves, not bytes: {special[node]}"))
-        bits = HALF if precision == "fp16" or node in special else INT8
-        _replace(node, layers, bits)
+        halves = _why_halves(node, layers, special) if precision == "int8" else ""
+        if halves:
+            kept.append(Refusal(node, f"has halves, not bytes: {halves}"))
+        _replace(node, layers, HALF if precision == "fp16" or halves else INT8)
     remove_dead(model.graph)
     return kept
+
+
+def _why_whole(layers: list[_Layer]) -> str:
+    if min(min(layer.weight.shape) for layer in layers) < NARROW:
+        return f"it is narrower than {NARROW}"
+    if not all(np.isfinite(layer.weight).all() for layer in layers):
+        return "its weights are not all finite"
+    return ""
+
+
+def _why_halves(node: ir.Node, layers: list[_Layer], special: dict[ir.Node, str]) -> str:
+    longest = max(layer.weight.shape[0] for layer in layers)
+    if longest > MOST_SUMMED:
+        return f"a sum of {longest} products of bytes may not fit into 32 bits"
+    return special.get(node, "")
 
 
 def _layers(node: ir.Node) -> list[_Layer]:
@@ -182,10 +204,16 @@ def _ranks(node: ir.Node) -> bool:
 
 
 def _makers(value: ir.Value) -> Iterator[ir.Node]:
-    """The node that computed a value, behind those that only move it."""
-    node = value.producer()
-    while node is not None and node.domain == "" and node.op_type in _MOVES:
-        first = node.inputs[0]
-        node = None if first is None else first.producer()
-    if node is not None:
-        yield node
+    """The nodes that computed a value, behind those that pass on what they get."""
+    open_: list[ir.Value | None] = [value]
+    seen: set[ir.Node] = set()
+    while open_:
+        reached = open_.pop()
+        node = None if reached is None else reached.producer()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if node.domain == "" and node.op_type in _PASSING:
+            open_ += node.inputs
+        else:
+            yield node

@@ -129,6 +129,37 @@ def test_what_ranks_tokens_and_what_comes_last_is_never_bytes() -> None:
     ]
 
 
+@pytest.mark.parametrize("last", ["Softmax", "Sigmoid", "Flatten"])
+def test_what_makes_the_outputs_is_found_behind_what_passes_it_on(last: str) -> None:
+    b = Builder((2, 24))
+    y = b.node("@Linear", [b.x, b.constant(24, 24), b.constant(24)], shape=(24,), **FREE)
+    heads = [b.node("@Linear", [y, b.constant(20, 24), b.constant(20)], **FREE) for _ in "ab"]
+    model = b.model(b.node(last, [b.node("Add", heads)]))
+    counts, kept = rewritten(model, "int8", (2, 24))
+    assert (counts["LinearInt8"], counts["LinearHalf"]) == (1, 2)
+    assert {refusal.reason for refusal in kept} == {
+        "has halves, not bytes: it makes an output of the model"
+    }
+
+
+def test_long_sums_are_no_bytes_and_weights_without_end_stay() -> None:
+    b = Builder((2, 133145))
+    y = b.node("@Linear", [b.x, b.constant(16, 133145), b.constant(16)], **FREE)
+    y = b.node("@Linear", [y, b.constant(16, 16), b.constant(16)], **FREE)
+    broken = b.constant(16, 16)
+    assert broken.const_value is not None
+    broken.const_value.numpy()[0, 0] = np.nan
+    y = b.node("@Linear", [y, broken, b.constant(16)], **FREE)
+    model = b.model(b.node("@Linear", [y, b.constant(16, 16), b.constant(16)], **FREE))
+    lower(model)
+    kept = use_fewer_bits(model, "int8")
+    assert [refusal.reason for refusal in kept] == [
+        "has halves, not bytes: a sum of 133145 products of bytes may not fit into 32 bits",
+        "stays float32: its weights are not all finite",
+        "has halves, not bytes: it makes an output of the model",
+    ]
+
+
 def test_float32_changes_nothing_and_twice_is_once() -> None:
     b = Builder((2, 9, 24))
     y = b.node("@Linear", [b.x, b.constant(24, 24), b.constant(24)], shape=(9, 24), **FREE)
