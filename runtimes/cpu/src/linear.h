@@ -10,7 +10,7 @@ constexpr Int kManyRows = 2 * kLeastRows;
 
 // An even number of blocks for `floats` floats of scratch per row.
 inline Int row_blocks(Int rows, Int floats) {
-  const Int fit = kBlockBytes / (4 * floats);
+  const Int fit = kBlockBytes / (4 * most(1, floats));
   return ceil_div(rows, 2 * most(kLeastRows, least(kMostRows, fit))) * 2;
 }
 

@@ -37,7 +37,7 @@ inline float row_divisor(float largest, Int bits) {
   int32_t word;
   __builtin_memcpy(&word, &largest, sizeof(word));
   const int32_t exponent = (word >> 23 & 255) - 4;
-  word = (exponent < 8 ? 8 : exponent > 246 ? 246 : exponent) << 23;
+  word = (exponent < 8 ? 8 : exponent) << 23;
   float divisor;
   __builtin_memcpy(&divisor, &word, sizeof(divisor));
   return divisor;
@@ -68,7 +68,7 @@ inline void finish_rows(const AttncLinearLow& a, const float* out, Int ld, const
     const Int left = least(W, n - v);
     for (Int r = 0; r < count; ++r) {
       const Int at = (row + r) * a.n + j + v;
-      V x = fma(mul(load(out + r * ld + v), set1(divisors[r])), scale, bias);
+      V x = fma(load(out + r * ld + v), mul(scale, set1(divisors[r])), bias);
       if (a.residual) x = add(x, left == W ? load(a.residual + at) : loadn(a.residual + at, left));
       x = vmin(hi, vmax(lo, x));
       if (left == W)
