@@ -45,11 +45,11 @@ class CoremlEmitter:
     stage = "lowering for Core ML"
 
     def __init__(self, profile: Profile, precision: str, metadata: Mapping[str, str]) -> None:
-        check_precision(precision)
+        self.device = device_of(profile)
+        check_precision(precision, self.device.ios)
         check_metadata(metadata)
         import_coremltools()
         self.profile, self.precision, self.metadata = profile, precision, metadata
-        self.device = device_of(profile)
 
     def refusals(self, model: ir.Model) -> Sequence[Any]:
         """See `Emitter`: operators without a form raise UnsupportedError, none is left."""

@@ -7,9 +7,19 @@ read it back and optimise it as coremltools optimises programs that it does not 
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from attnc.compiler.errors import MissingRuntimeError, UnsupportedError
+
+if TYPE_CHECKING:
+    from coremltools.converters.mil.mil import Program
+
+#: The first one with compressed constants.
+LEAST_IOS = 16
 #: Tensors of fewer elements stay as they are: biases, norms, small convolutions.
 LEAST_ELEMENTS = 2048
 
@@ -42,15 +52,39 @@ COMPRESSIONS: dict[str, tuple[str, Callable[[], Any]]] = {
 }
 
 
-def add_compression(pipeline: Any, precision: str) -> None:
-    """Let a PassPipeline end with the pass that stores weights as `precision` says.
+def check_compression(precision: str, ios: int) -> None:
+    """Raise UnsupportedError where this iOS has no compressed constants, and MissingRuntimeError
+    where what makes palettes is not installed."""
+    if precision in COMPRESSIONS and ios < LEAST_IOS:
+        raise UnsupportedError(
+            f"iOS {ios} has no compressed weights, which {precision} asks for",
+            remedy=f"a profile of iOS {LEAST_IOS} or newer, or --precision fp16",
+        )
+    if precision.startswith("pal") and importlib.util.find_spec("sklearn") is None:
+        raise MissingRuntimeError(
+            "coremltools makes palettes with scikit-learn, which is not installed",
+            remedy="pip install 'attnc[coreml]', or --precision int8w",
+        )
 
-    fp16 and fp32 stay as they are.
+
+def add_compression(pipeline: Any, precision: str, program: Program) -> None:
+    """Let a PassPipeline end with the pass that stores the program's weights as `precision` says.
+
+    fp16 and fp32 stay as they are, and so do constants with infinities, such as masks.
     """
     if precision not in COMPRESSIONS:
         return
     from coremltools.optimize.coreml import OptimizationConfig
 
     name, configured = COMPRESSIONS[precision]
+    config = OptimizationConfig(global_config=configured())
+    for operation in program.functions["main"].operations:
+        if operation.op_type == "const" and not _finite(operation.outputs[0].val):
+            config.set_op_name(operation.name, None)
     pipeline.append_pass(name)
-    pipeline.set_options(name, {"config": OptimizationConfig(global_config=configured())})
+    pipeline.set_options(name, {"config": config})
+
+
+def _finite(value: Any) -> bool:
+    array = np.asarray(value)
+    return array.dtype.kind != "f" or bool(np.isfinite(array).all())

@@ -16,7 +16,7 @@ from attnc.compiler.errors import UnsupportedError, UsageError
 from attnc.compiler.manifest import Place, Preprocessing
 from attnc.targets.coreml.batch import free_name, sizes_of
 from attnc.targets.coreml.checks import check_model
-from attnc.targets.coreml.compress import COMPRESSIONS
+from attnc.targets.coreml.compress import COMPRESSIONS, check_compression
 from attnc.targets.coreml.lower import Lowered, Options, lower, prepare
 from attnc.targets.coreml.package import Features, convert, save
 from attnc.targets.coreml.pictures import build_in
@@ -59,12 +59,14 @@ def device_of(profile: Profile) -> CoremlDevice:
     return profile.coreml
 
 
-def check_precision(precision: str) -> None:
-    """Raise UsageError if the precision is unknown."""
+def check_precision(precision: str, ios: int) -> None:
+    """Raise UsageError for an unknown precision, UnsupportedError for one that this iOS lacks,
+    and MissingRuntimeError where what it needs is not installed."""
     if precision not in PRECISIONS:
         raise UsageError(
             f"Core ML has no precision {precision!r}", remedy=f"one of: {', '.join(PRECISIONS)}"
         )
+    check_compression(precision, ios)
 
 
 def emit(model: ir.Model, profile: Profile, folder: Path, wish: Wish, record: Record) -> Emission:

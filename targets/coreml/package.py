@@ -59,7 +59,7 @@ def convert(program: Program, ios: int, features: Features, precision: str = "fp
             list(features.labels), LABEL, PROBABILITIES
         )
     pipeline = PassPipeline(list(_PASSES), "attnc")
-    add_compression(pipeline, precision)
+    add_compression(pipeline, precision, program)
     with quiet():
         return coremltools.convert(
             program,

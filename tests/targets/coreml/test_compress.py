@@ -13,9 +13,10 @@ pytest.importorskip("coremltools")
 from coreml_graphs import WINDOW, Graph, cosine, lowered
 from rewriting import compute
 
+from attnc.compiler.errors import MissingRuntimeError, UnsupportedError
 from attnc.runtimes.coreml.evaluator import Evaluator
 from attnc.runtimes.coreml.package import Package, open_package
-from attnc.targets.coreml.compress import COMPRESSIONS
+from attnc.targets.coreml.compress import COMPRESSIONS, check_compression
 from attnc.targets.coreml.package import Features, convert, save
 
 WEIGHTS = Path("Data/com.apple.CoreML/weights/weight.bin")
@@ -81,6 +82,33 @@ def test_other_ios_versions(precision: str, ios: int, tmp_path: Path) -> None:
     (found,) = Evaluator(package).run({"x": X.astype(np.float16)}).values()
     assert cosine(found, compute(network(), {"x": X})[0]) > WANTED[precision][1]
     assert "conv" in kinds(package)
+
+
+@pytest.mark.parametrize("precision", WANTED)
+def test_a_mask_with_infinities_stays_whole(precision: str, tmp_path: Path) -> None:
+    graph = Graph()
+    mask = np.where(np.tri(64) > 0, 0.0, -np.inf).astype(np.float32)[None, None]
+    x = graph.shaped("Add", (1, 2, 64, 64), graph.input(1, 2, 64, 64), graph.const(mask))
+    model = graph.model(graph.shaped("Softmax", (1, 2, 64, 64), x, axis=-1))
+    made = convert(lowered(model, 17, half=True).program, 17, Features(), precision)
+    package = open_package(save(made, tmp_path))
+    array = np.random.default_rng(8).standard_normal((1, 2, 64, 64)).astype(np.float16)
+    (found,) = Evaluator(package).run({"x": array}).values()
+    assert np.isfinite(found).all()
+    assert (found[..., np.tri(64) == 0] == 0).all()
+
+
+@pytest.mark.parametrize("precision", WANTED)
+def test_an_ios_without_compressed_weights_is_refused(precision: str) -> None:
+    with pytest.raises(UnsupportedError, match="iOS 15 has no compressed weights"):
+        check_compression(precision, 15)
+
+
+def test_palettes_need_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingRuntimeError, match="scikit-learn"):
+        check_compression("pal6w", 17)
+    check_compression("int8w", 17)
 
 
 @pytest.mark.parametrize("precision", WANTED)

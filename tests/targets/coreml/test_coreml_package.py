@@ -198,7 +198,7 @@ def test_a_number_beyond_float16_is_told(tmp_path: Path) -> None:
 
 def test_unknown_precision() -> None:
     with pytest.raises(UsageError, match="no precision 'int4'") as caught:
-        check_precision("int4")
+        check_precision("int4", 17)
     assert "pal4w" in caught.value.remedy
 
 
