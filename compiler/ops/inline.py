@@ -5,7 +5,7 @@ x -> FeedForward -> y    becomes    x -> Conv -> Clip -> Conv -> Add -> y
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import onnx_ir as ir
 
@@ -22,14 +22,14 @@ def splice(
     node: ir.Node,
     function: ir.Function,
     inputs: Sequence[ir.Value | None],
-    named: Callable[[str], str] = str,
 ) -> None:
     """Replace a node by the nodes of a function that reads `inputs`; missing ones are left out.
 
-    `named` makes the names of values inside unique, where the node's do not already.
+    Values inside are named after the node's first output, with a number where that is taken.
     """
     graph = node.graph
     assert graph is not None
+    taken = _names(graph)
     values: dict[ir.Value | None, ir.Value | None] = {None: None}
     values.update(zip(function.inputs, inputs, strict=False))
     for index, inner in enumerate(function):
@@ -42,7 +42,7 @@ def splice(
             name=f"{node.name}/{index}",
         )
         for old, new in zip(inner.outputs, copy.outputs, strict=True):
-            new.name = named(f"{node.outputs[0].name}/{old.name}")
+            new.name = _fresh(f"{node.outputs[0].name}/{old.name}", taken)
             values[old] = new
         copy_metadata([node], [copy])
         graph.insert_before(node, copy)
@@ -54,6 +54,20 @@ def splice(
         old.name, result.name = f"{name}/replaced", name
         result.shape, result.type = old.shape, old.type
     graph.remove(node, safe=True)
+
+
+def _names(graph: ir.Graph) -> set[str | None]:
+    made = {value.name for node in graph.all_nodes() for value in node.outputs}
+    return made | {*graph.initializers, *(value.name for value in graph.inputs)}
+
+
+def _fresh(hint: str, taken: set[str | None]) -> str:
+    name, count = hint, 0
+    while name in taken:
+        count += 1
+        name = f"{hint}_{count}"
+    taken.add(name)
+    return name
 
 
 def _resolved(attribute: ir.Attr, node: ir.Node) -> ir.Attr:

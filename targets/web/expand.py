@@ -17,7 +17,7 @@ import onnx_ir as ir
 from attnc.compiler.ops.base import BODY_OPSET, NO_MAX, NO_MIN
 from attnc.compiler.ops.inline import splice
 from attnc.compiler.ops.registry import get
-from attnc.passes.graph import Array, attribute, constant, fresh_name
+from attnc.passes.graph import Array, attribute, constant
 
 
 def expand(node: ir.Node, graph: ir.Graph, text: str, constants: Mapping[str, Array]) -> None:
@@ -31,7 +31,7 @@ def expand(node: ir.Node, graph: ir.Graph, text: str, constants: Mapping[str, Ar
     values: list[ir.Value | None] = [given[name] for name in names]
     values += [constant(graph, array, f"{node.name}.{name}") for name, array in constants.items()]
     function = ir.serde.deserialize_function(_parsed((*names, *constants), operator.outputs, text))
-    splice(node, function, values, lambda name: fresh_name(graph, name))
+    splice(node, function, values)
 
 
 @cache

@@ -47,6 +47,25 @@ def run(model: ir.Model, feed: dict[str, Any]) -> list[Any]:
     return list(session.run(None, feed))
 
 
+def test_names_that_are_taken_are_left_alone() -> None:
+    operator = OPERATORS[0]
+    model, feed = model_of(operator)
+    other, _ = model_of(operator)
+    inline_body(other.graph.node(0))
+    taken = next(value.name for node in other.graph for value in node.outputs)
+    expected = run(model, feed)
+    first = model.graph.inputs[0]
+    also = ir.node("Neg", [first], name="also")
+    also.outputs[0].name = taken
+    model.graph.insert_before(model.graph[0], also)
+    inline_body(next(node for node in model.graph if node.domain))
+    names = [value.name for node in model.graph for value in node.outputs]
+    assert len(names) == len(set(names))
+    assert taken in names
+    for ours, theirs in zip(run(model, feed), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("operator", OPERATORS, ids=lambda operator: operator.name)
 def test_the_same_outputs_without_the_function(operator: Operator) -> None:
     model, feed = model_of(operator)
