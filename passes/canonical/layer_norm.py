@@ -6,6 +6,8 @@ LayerNormalization(x, 1) -> Mul(g) -> Add(b)                    =>   the same
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 import onnx_ir as ir
 
@@ -68,8 +70,18 @@ def last_axis_norm(node: ir.Node | None) -> tuple[Array, Array] | None:
         return None
     if any(value.uses() or value.is_graph_output() for value in node.outputs[1:]):
         return None
-    scale = scale.reshape(-1)
-    return scale, np.zeros_like(scale) if shift is None else shift.reshape(-1)
+    own = _per_channel(scale, sizes[-1])
+    added = np.zeros_like(own) if shift is None else _per_channel(shift, sizes[-1])
+    return None if own is None or added is None else (own, added)
+
+
+def _per_channel(array: Array, channels: int | None) -> Array | None:
+    """[channels] of what is broadcast over all other axes; None for what varies over them."""
+    if channels is None or array.shape[-1:] not in ((), (1,), (channels,)):
+        return None
+    if array.size not in (1, channels) or array.size != prod(array.shape[-1:]):
+        return None
+    return np.broadcast_to(array.reshape(-1), (channels,)).copy()
 
 
 def _absorb(node: ir.Node, graph: ir.Graph) -> bool:

@@ -10,7 +10,7 @@ import pytest
 from rewriting import Builder, counts, only, reasons, rewrite
 
 from attnc.passes.canonical.gelu import CanonicalGelu
-from attnc.passes.canonical.layer_norm import CanonicalLayerNorm
+from attnc.passes.canonical.layer_norm import CanonicalLayerNorm, last_axis_norm
 from attnc.passes.graph import attribute
 
 Make = Callable[[Builder, ir.Value], ir.Value]
@@ -177,3 +177,14 @@ def test_an_error_function_of_its_own_is_left_alone() -> None:
     b = Builder()
     (result,) = rewrite(b.model(b.op("Erf", _x(b))), CanonicalGelu())
     assert (result.matches, result.near_misses) == (0, ())
+
+
+@pytest.mark.parametrize(
+    ("sizes", "found"), [((6,), True), ((1,), True), ((1, 6), True), ((6, 1), False)]
+)
+def test_scales_of_rows_are_none_of_channels(sizes: tuple[int, ...], found: bool) -> None:
+    b = Builder()
+    node = b.op("LayerNormalization", b.input(1, 6, 6), b.random(*sizes), axis=-1).producer()
+    own = last_axis_norm(node)
+    assert (own is not None) is found
+    assert own is None or [part.shape for part in own] == [(6,), (6,)]
