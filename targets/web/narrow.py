@@ -149,8 +149,8 @@ def _form(node: ir.Node, graph: ir.Graph) -> Form | None:
 
 def _reduce_last(node: ir.Node, graph: ir.Graph) -> bool:
     """Reduce the last of several axes first, by a node of its own."""
-    axes = ints(input_at(node, 1))
-    if node.op_type not in STEPWISE or axes is None or len(axes) < 2:
+    axes = ints(input_at(node, 1)) if node.op_type in STEPWISE else None
+    if axes is None or len(axes) < 2:
         return False
     sizes = static(node.inputs[0])
     last = max(axis % len(sizes) for axis in axes)

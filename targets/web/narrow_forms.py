@@ -94,6 +94,15 @@ def _one_axis(default: int, count: int | None = 1) -> Callable[[ir.Node], Form]:
     return form
 
 
+def _gather_elements(node: ir.Node) -> Form:
+    """Off the axis, the index may have fewer places than the data; merged, they would not meet."""
+    axis = _axis(node, 0)
+    data, index = static(node.inputs[0]), static(node.inputs[1])
+    if data[:axis] + data[axis + 1 :] != index[:axis] + index[axis + 1 :]:
+        raise Refuse("its index leaves out places of the data", node)
+    return _one_axis(0, 2)(node)
+
+
 def _gather(node: ir.Node) -> Form:
     sizes, axis, index = static(node.inputs[0]), _axis(node, 0), static(node.inputs[1])
     before, _, after = _three(sizes, axis)
@@ -104,7 +113,13 @@ def _gather(node: ir.Node) -> Form:
 def _reduce(node: ir.Node) -> Form:
     """Reduced axes and kept ones in runs of their own; what is reduced keeps an axis of one."""
     sizes = static(node.inputs[0])
-    axes = ints(input_at(node, 1)) or attribute(node, "axes") or range(len(sizes))
+    given = ints(input_at(node, 1))
+    if given is None and input_at(node, 1) is not None:
+        raise Refuse("what it reduces is not a constant", node)
+    axes = given or attribute(node, "axes")
+    if not axes and attribute(node, "noop_with_empty_axes", 0):
+        raise Refuse("it reduces nothing", node)
+    axes = axes or range(len(sizes))
     gone = {axis % len(sizes) for axis in axes}
     runs: list[list[int]] = []
     for axis in (axis for axis in range(len(sizes)) if sizes[axis] != 1 or axis in gone):
@@ -163,6 +178,8 @@ def _layer_norm(node: ir.Node) -> Form:
     }
     if len(node.outputs) > 1:
         raise Refuse("its mean is wanted", node)
+    if any(prod(static(node.inputs[index])) != two[1] for index in rest):
+        raise Refuse("its scale or shift is not of the axes that it normalises", node)
     return Form({0: two, **rest}, (two,), {"axis": 1})
 
 
@@ -185,7 +202,7 @@ FORMS: dict[str, Callable[[ir.Node], Form]] = {
     "Concat": _one_axis(0, None),
     "Expand": _expand,
     "Gather": _gather,
-    "GatherElements": _one_axis(0, 2),
+    "GatherElements": _gather_elements,
     "LayerNormalization": _layer_norm,
     "LogSoftmax": _one_axis(-1),
     "MatMul": _matmul,

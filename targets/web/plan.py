@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from math import prod
 
 import numpy as np
 import onnx_ir as ir
@@ -96,6 +97,8 @@ def check_node(node: ir.Node, kinds: dict[str, Kind]) -> None:
     for value in node.inputs[: 2 if node.op_type == "MatMul" else 1]:
         if value is not None:
             _check_input(node, _kind_of(value, kinds))
+    if node.op_type == "LayerNormalization":
+        _check_norm(node, kinds)
 
 
 def _check_input(node: ir.Node, kind: Kind) -> None:
@@ -104,6 +107,17 @@ def _check_input(node: ir.Node, kind: Kind) -> None:
     least, most = RANKS.get(node.op_type, (0, web.MAX_RANK))
     if not least <= len(kind.dims) <= most:
         raise _refusal(f"no {node.op_type} of {len(kind.dims)} dimensions", node)
+
+
+def _check_norm(node: ir.Node, kinds: dict[str, Kind]) -> None:
+    """ONNX broadcasts scale and shift; the engine takes one number for each that is normalised."""
+    data, *others = [_kind_of(v, kinds).dims for v in node.inputs if v is not None]
+    axis = node.attributes["axis"].as_int() if "axis" in node.attributes else -1
+    normalised = data[axis % len(data) :]
+    for dims in others:
+        if dims[-len(normalised) :] != normalised or prod(dims) != prod(normalised):
+            lack = f"no LayerNormalization of {list(normalised)} with scale or shift {list(dims)}"
+            raise _refusal(lack, node)
 
 
 def _kind_of(value: ir.Value, kinds: dict[str, Kind]) -> Kind:

@@ -29,6 +29,9 @@ from attnc.targets.web.window_tiles import WindowsAsTiles
 LEAST_HALVED = 256
 #: The largest float16.
 HALF_MAX = 65504.0
+#: A weight whose rounding is more than this share of its largest element stays float32: it lies
+#: where halves lose bits, or vanish.
+HALF_ROUNDING = 2.0**-10
 
 
 def to_standard(model: ir.Model) -> None:
@@ -100,7 +103,11 @@ def halves(array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> bool:
     """Whether a weight is stored as float16 where that is wished."""
     if array.dtype != np.float32 or array.size < LEAST_HALVED:
         return False
-    return bool(np.abs(array).max() <= HALF_MAX)
+    largest = np.abs(array).max()
+    if not largest <= HALF_MAX:
+        return False
+    rounding = np.subtract(array.astype(np.float16), array)
+    return bool(np.abs(rounding).max() <= HALF_ROUNDING * largest)
 
 
 def halve_weights(model: ir.Model) -> None:
@@ -108,7 +115,7 @@ def halve_weights(model: ir.Model) -> None:
     graph = model.graph
     for value in list(graph.initializers.values()):
         tensor = value.const_value
-        if tensor is None or not halves(tensor.numpy()):
+        if tensor is None or value.is_graph_output() or not halves(tensor.numpy()):
             continue
         half = ir.tensor(tensor.numpy().astype(np.float16), name=f"{value.name}.half")
         stored = ir.Value(

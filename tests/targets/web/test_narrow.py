@@ -186,6 +186,53 @@ def test_what_has_no_form_is_left_with_a_reason() -> None:
     assert any(is_wide(node) for node in made.graph)
 
 
+#: Of which merged axes would make other numbers.
+UNLIKE = {
+    "picks fewer": (
+        f"{FIVE}, int64[2,3,2,2,6] i",
+        "float[2,3,2,2,6] y",
+        "y = GatherElements <axis = 2> (x, i)",
+        "its index leaves out places of the data",
+    ),
+    "scale of one axis": (
+        f"{FIVE}, float[6] w",
+        "float[2,3,4,5,6] y",
+        "y = LayerNormalization <axis = 3> (x, w)",
+        "its scale or shift is not of the axes that it normalises",
+    ),
+    "reduces nothing": (
+        FIVE,
+        "float[2,3,4,5,6] y",
+        "y = ReduceSum <noop_with_empty_axes = 1> (x)",
+        "it reduces nothing",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNLIKE)
+def test_what_merged_axes_would_change_is_refused(name: str) -> None:
+    inputs, outputs, nodes, reason = UNLIKE[name]
+    made = ir.from_proto(
+        onnx.parser.parse_model(f"{HEAD}\ng ({inputs}) => ({outputs}) {{ {nodes} }}")
+    )
+    InferShapes().run(made)
+    result = NarrowAxes().run(made)
+    assert [miss.reason for miss in result.near_misses] == [reason]
+
+
+def test_a_mask_with_infinities_is_no_list_of_axes() -> None:
+    text = f"g ({FIVE}, float[1,3,1,5,1] m) => (float[2,3,4,5,6] y) {{ y = Add (x, m) }}"
+    made = ir.from_proto(onnx.parser.parse_model(f"{HEAD}\n{text}"))
+    feeds = feeds_of(made)
+    mask = made.graph.inputs.pop()
+    feeds["m"][0, 1] = -np.inf
+    mask.const_value = ir.tensor(feeds["m"], name="m")
+    made.graph.register_initializer(mask)
+    expected = feeds["x"] + feeds.pop("m")
+    to_standard(made)
+    np.testing.assert_array_equal(run(made, feeds)[0], expected)
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.permutations(range(6)), st.lists(st.integers(1, 3), min_size=6, max_size=6))
 def test_any_transpose_is_a_chain_of_small_ones(perm: list[int], sizes: list[int]) -> None:

@@ -12,7 +12,7 @@ from attnc.targets.web import program as web
 from attnc.targets.web.emit import program_of
 from attnc.targets.web.operators import STANDARD
 from attnc.targets.web.plan import Plan
-from attnc.targets.web.standard import halve_weights, to_standard
+from attnc.targets.web.standard import halve_weights, halves, to_standard
 from attnc.targets.web.views import grid_of
 
 HEAD = '<ir_version: 9, opset_import: ["" : 20]>'
@@ -95,6 +95,25 @@ def test_large_weights_are_halved_and_small_ones_are_not() -> None:
     assert [node.op_type for node in made.graph].count("Cast") == 1
 
 
+@pytest.mark.parametrize(
+    ("factor", "halved"), [(1.0, True), (1e5, False), (1e-8, False), (0.0, True)]
+)
+def test_weights_that_halves_do_not_hold_stay_whole(factor: float, halved: bool) -> None:
+    weight = np.random.default_rng().uniform(0.5, 1, (8, 64)).astype(np.float32)
+    assert halves(weight * np.float32(factor)) is halved
+
+
+def test_a_weight_that_is_an_output_stays_whole() -> None:
+    graph = model("g (float[1,512] x) => (float[1,512] y) { y = Relu (x) }").graph
+    tensor = ir.tensor(np.ones((1, 512), np.float32), name="w")
+    value = ir.Value(name="w", const_value=tensor, shape=ir.Shape((1, 512)))
+    value.type = ir.TensorType(ir.DataType.FLOAT)
+    graph.register_initializer(value)
+    graph.outputs.append(value)
+    halve_weights(ir.Model(graph, ir_version=9))
+    assert [held.dtype for held in graph.initializers.values()] == [ir.DataType.FLOAT]
+
+
 def test_an_operator_that_the_engine_lacks_is_named() -> None:
     text = "g (float[1,1,4,4] x) => (float[1,1,4,4] y) { y = LpNormalization <axis = 1> (x) }"
     with pytest.raises(UnsupportedError, match="no operator LpNormalization"):
@@ -108,6 +127,10 @@ def test_an_operator_that_the_engine_lacks_is_named() -> None:
         ("(float[4] x, float[4,2] w) => (float[2] y) { y = MatMul (x, w) }", "MatMul of 1 dimen"),
         ("(float[2,4] x, float[4] w) => (float[2] y) { y = MatMul (x, w) }", "MatMul of 1 dimen"),
         ("(float[1,2,8] x, float[2,2,3] w) => (float[1,2,6] y) { y = Conv (x, w) }", "of 3 dimen"),
+        (
+            "(float[2,6,6] x, float[6,1] w) => (float[2,6,6] y) { y = LayerNormalization (x, w) }",
+            r"LayerNormalization of \[6\] with scale or shift \[6, 1\]",
+        ),
     ],
 )
 def test_inputs_that_an_operator_does_not_take_are_named(body: str, said: str) -> None:
