@@ -12,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from attnc.compiler.names import name_beside, taken_names
 from attnc.compiler.provenance import copy_metadata
 
 Array = NDArray[Any]
@@ -126,13 +127,7 @@ def constant(graph: ir.Graph, array: Array, hint: str) -> ir.Value:
 
 def fresh_name(graph: ir.Graph, hint: str) -> str:
     """`hint`, with a number if a value of the graph has that name already."""
-    taken = {value.name for node in graph.all_nodes() for value in node.outputs}
-    taken.update(graph.initializers, (value.name for value in graph.inputs))
-    name, count = hint, 0
-    while name in taken:
-        count += 1
-        name = f"{hint}_{count}"
-    return name
+    return name_beside(taken_names(graph), hint)
 
 
 def new_node(

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
+from attnc.compiler.names import name_beside, taken_names
 from attnc.compiler.ops.registry import get
 from attnc.compiler.provenance import copy_metadata
 
@@ -18,18 +19,14 @@ def inline_body(node: ir.Node) -> None:
     splice(node, get(node.op_type).function(), node.inputs)
 
 
-def splice(
-    node: ir.Node,
-    function: ir.Function,
-    inputs: Sequence[ir.Value | None],
-) -> None:
+def splice(node: ir.Node, function: ir.Function, inputs: Sequence[ir.Value | None]) -> None:
     """Replace a node by the nodes of a function that reads `inputs`; missing ones are left out.
 
     Values inside are named after the node's first output, with a number where that is taken.
     """
     graph = node.graph
     assert graph is not None
-    taken = _names(graph)
+    taken = taken_names(graph)
     values: dict[ir.Value | None, ir.Value | None] = {None: None}
     values.update(zip(function.inputs, inputs, strict=False))
     for index, inner in enumerate(function):
@@ -42,7 +39,8 @@ def splice(
             name=f"{node.name}/{index}",
         )
         for old, new in zip(inner.outputs, copy.outputs, strict=True):
-            new.name = _fresh(f"{node.outputs[0].name}/{old.name}", taken)
+            new.name = name_beside(taken, f"{node.outputs[0].name}/{old.name}")
+            taken.add(new.name)
             values[old] = new
         copy_metadata([node], [copy])
         graph.insert_before(node, copy)
@@ -54,20 +52,6 @@ def splice(
         old.name, result.name = f"{name}/replaced", name
         result.shape, result.type = old.shape, old.type
     graph.remove(node, safe=True)
-
-
-def _names(graph: ir.Graph) -> set[str | None]:
-    made = {value.name for node in graph.all_nodes() for value in node.outputs}
-    return made | {*graph.initializers, *(value.name for value in graph.inputs)}
-
-
-def _fresh(hint: str, taken: set[str | None]) -> str:
-    name, count = hint, 0
-    while name in taken:
-        count += 1
-        name = f"{hint}_{count}"
-    taken.add(name)
-    return name
 
 
 def _resolved(attribute: ir.Attr, node: ir.Node) -> ir.Attr:
